@@ -1,0 +1,112 @@
+"""Baselines brought to one parameter count: the value of a size setting that comes nearest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from slt_bench.errors import UsageError
+from slt_bench.layers import Unsupported, count_parameters
+from slt_bench.task import slot_maker
+
+#: (in_features, out_features, bias) of a linear map.
+Shape = tuple[int, int, bool]
+
+
+@dataclass(frozen=True)
+class Match:
+    """What the solver picked for a baseline.
+
+    Attributes:
+        setting: the size setting, or None where the baseline has none.
+        value: what it was given.
+        count: weights of the baseline over all shapes at that value.
+        target: weights that were asked for.
+    """
+
+    setting: str | None
+    value: int | None
+    count: int
+    target: int
+
+    @property
+    def deviation(self) -> float:
+        """(count - target) / target."""
+        return (self.count - self.target) / self.target
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {} if self.setting is None else {self.setting: self.value}
+
+
+def parse_target(text: str) -> int | float:
+    """The argument of ``--match-parameters``: a whole number of weights, or a ratio below 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if value <= 0 or (value >= 1 and not value.is_integer()):
+        raise UsageError(
+            f"cannot match {text!r} parameters: give a whole number of weights (8000) or a ratio "
+            "of the dense map's between 0 and 1 (0.1)"
+        )
+    return int(value) if value >= 1 else value
+
+
+def match_parameters(
+    baseline: type[nn.Module],
+    shapes: Sequence[Shape],
+    target: int | float,
+    settings: Mapping[str, Any] | None = None,
+) -> Match:
+    """Choose a baseline's ``size_setting`` so that its exact count comes nearest to ``target``.
+
+    ``target``: weights over all ``shapes`` together, or, below 1, a ratio of what dense layers
+    without bias have there. Counts are assumed to grow with the setting. A tie goes to the
+    smaller layer. A baseline without a size setting is counted as it is.
+
+    Raises:
+        Unsupported: no value of the setting suits the shapes.
+    """
+    dense = sum(n * m for n, m, _ in shapes)
+    goal = max(1, round(target * dense)) if target < 1 else int(target)
+    fixed = dict(settings or {})
+    name = getattr(baseline, "size_setting", None)
+    if name is None:
+        return Match(None, None, _count(baseline, shapes, fixed), goal)
+
+    def count(value: int) -> int | None:
+        try:
+            return _count(baseline, shapes, {**fixed, name: value})
+        except Unsupported:
+            return None
+
+    value, weights = _nearest(count, goal)
+    if weights is None:
+        _count(baseline, shapes, {**fixed, name: 1})  # raises with the baseline's own reason
+        raise Unsupported(f"no value of {name} suits {shapes}")
+    return Match(name, value, weights, goal)
+
+
+def _count(baseline: type[nn.Module], shapes: Sequence[Shape], settings: dict[str, Any]) -> int:
+    make = slot_maker(baseline, settings)
+    return sum(count_parameters(make(*shape)) for shape in shapes)
+
+
+def _nearest(count: Callable[[int], int | None], goal: int) -> tuple[int, int | None]:
+    """The value whose count is nearest to the goal: doubling, then bisection."""
+    low, high = 0, 1
+    while (weights := count(high)) is not None and weights < goal:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        weights = count(middle)
+        if weights is not None and weights < goal:
+            low = middle
+        else:
+            high = middle
+    found = [(v, c) for v in (low, high) if v > 0 and (c := count(v)) is not None]
+    return min(found, key=lambda pair: (abs(pair[1] - goal), pair[1]), default=(0, None))

@@ -1,0 +1,77 @@
+"""What a run shows while it works: bars on a terminal, else one plain line a finished trial."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from slt_bench.runner import Ending
+from slt_bench.trial import Trial
+
+
+class Watch:
+    """An engine's watcher that writes to standard error; use it as a context manager."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.ended = 0
+        self.bars: dict[str, TaskID] = {}
+        self.display: Progress | None = None
+        if sys.stderr.isatty():
+            self.display = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[loss]}"),
+                TimeElapsedColumn(),
+                console=Console(stderr=True),
+            )
+            self.overall = self.display.add_task("trials", total=total, loss="")
+
+    def __enter__(self) -> Self:
+        if self.display:
+            self.display.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.display:
+            self.display.stop()
+
+    def started(self, trial: Trial) -> None:
+        if self.display:
+            self.bars[trial.key] = self.display.add_task(trial.label, total=None, loss="")
+
+    def progress(self, trial: Trial, done: int, total: int, loss: float) -> None:
+        if self.display and trial.key in self.bars:
+            bar = self.bars[trial.key]
+            self.display.update(bar, completed=done, total=total, loss=f"loss {loss:.4g}")
+
+    def finished(self, trial: Trial, ending: Ending, seconds: float) -> None:
+        self.ended += 1
+        message = f": {ending.message}" if ending.message else ""
+        line = (
+            f"[{self.ended}/{self.total}] {ending.status:8} {trial.key[:8]} {trial.label} "
+            f"({seconds:.1f} s){message}"
+        )
+        if self.display is None:
+            print(line, file=sys.stderr, flush=True)
+            return
+        self.display.remove_task(self.bars.pop(trial.key))
+        self.display.update(self.overall, completed=self.ended)
+        self.display.console.print(line, highlight=False, markup=False)
