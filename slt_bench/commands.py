@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import time
 from collections import Counter
@@ -18,7 +19,7 @@ from slt_bench.planning import Planned, plan
 from slt_bench.progress import Watch
 from slt_bench.runner import Ending
 from slt_bench.store import Store, find_reports
-from slt_bench.suites import load_suite
+from slt_bench.suites import Suite, load_suite, suite_names
 from slt_bench.trial import BUDGETS, Sweep, Trial, matrix, parse_value, shard
 
 Document = dict[str, Any]
@@ -312,6 +313,71 @@ def lines(document: Document) -> Iterator[str]:
 
 
 # Reports and checks --------------------------------------------------------------------------
+
+
+def report(
+    names: Sequence[str],
+    store: Store,
+    *,
+    formats: Sequence[str],
+    against: Sequence[str] = (),
+    budget: str | None = None,
+    seeds: str | None = None,
+) -> Document:
+    """Write the pages of suites, or ``all`` for everything in the store, and say what they hold.
+
+    Without names: every suite that has records, else ``all``. Without a budget: the suite's own,
+    or the longest that has records.
+    """
+    from slt_bench.reporting import pages
+    from slt_bench.reporting.rendering import render, write_report
+
+    chosen = None if seeds is None else parse_seeds(seeds)
+    comparisons = tuple(against) or pages.AGAINST
+    known = [*suite_names(), "all"]
+    made = []
+    for name in names or _with_records(store) or ["all"]:
+        if name == "all":
+            page = pages.store_page(store, against=comparisons)
+        else:
+            if name not in known and not name.endswith(".toml"):
+                raise unknown("suite or page", name, known)
+            suite = load_suite(name)
+            used = budget or _longest_budget(suite, store) or suite.budget
+            trials = suite.trials(used, chosen)
+            stale = {p.trial.key for p in plan(trials, store) if p.state == "stale"}
+            page = pages.suite_page(
+                suite, store, against=comparisons, budget=used, seeds=chosen, stale=stale
+            )
+        files = write_report(page, store.reports, formats)
+        made.append((page, files))
+    return {
+        "text": "\n".join(render(page, "md") for page, _ in made),
+        "document": {
+            "pages": [
+                {
+                    "name": page.name,
+                    "rows": json.loads(page.summary.to_json(orient="records")),
+                    "verdicts": list(page.verdicts),
+                    "files": [str(file) for file in files],
+                }
+                for page, files in made
+            ]
+        },
+    }
+
+
+def _with_records(store: Store) -> list[str]:
+    return [name for name in suite_names() if _longest_budget(load_suite(name), store)]
+
+
+def _longest_budget(suite: Suite, store: Store) -> str | None:
+    """The suite's own budget if it has a record there, else the longest that has one."""
+    have = {record["key"]: record["trial"]["budget"] for record in store.records("train")}
+    for budget in (suite.budget, *reversed(BUDGETS)):
+        if budget in have.values() and any(t.key in have for t in suite.trials(budget)):
+            return budget
+    return None
 
 
 def check(references: Sequence[str]) -> Document:

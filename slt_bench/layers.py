@@ -44,7 +44,7 @@ def multiply_adds(layer: nn.Module) -> int | None:
     """Multiply-adds that ``layer`` spends on one input vector, or None where it does not say."""
     if callable(declared := getattr(layer, "multiply_adds", None)):
         return int(declared())
-    if isinstance(layer, nn.Linear):
+    if isinstance(layer, nn.Linear) and type(layer).forward is nn.Linear.forward:
         return layer.in_features * layer.out_features
     return None
 
@@ -59,8 +59,8 @@ def dense_weight(layer: nn.Module) -> Tensor:
         weight = own()
         assert isinstance(weight, Tensor)
         return weight
-    if isinstance(layer, nn.Linear):
-        return layer.weight
+    if type(layer).forward is nn.Linear.forward:
+        return layer.weight  # type: ignore[return-value]
     like = next((t for t in (*layer.parameters(), *layer.buffers()) if t.is_floating_point()), None)
     dtype, device = (None, None) if like is None else (like.dtype, like.device)
     n = int(layer.in_features)  # type: ignore[arg-type]

@@ -149,7 +149,7 @@ def attempt(
         gc.collect()
         return fail(trial, store, "out of memory", _one_line(error))
     except Exception as error:
-        if "not enough memory" in str(error):  # what torch's CPU allocator says
+        if "DefaultCPUAllocator" in str(error):  # how torch reports it on the CPU
             return fail(trial, store, "out of memory", _one_line(error))
         trace = traceback.format_exc().splitlines()
         return fail(trial, store, "error", _one_line(error), trace=trace)
@@ -231,6 +231,7 @@ def _facts(trial: Trial, built: Built) -> dict[str, Any]:
         "metric": asdict(built.task.metric),
         "trivial": built.task.trivial(),
         "control": is_control(baseline),
+        "floor": built.task.floor,
         "slots": {
             name: {
                 "in_features": slot.in_features,

@@ -71,13 +71,13 @@ class Options:
 
     Attributes:
         dataset: what is trained on; its name is in the trial's key, the record and the table.
-        learning_rate: of the optimiser at the start.
+        learning_rate: of the optimiser at the start; None where a task has one for each model.
         batch_size: examples a training update.
         penalty_weight: factor of the sum of all penalties in the loss (1 in the paper).
     """
 
     dataset: str
-    learning_rate: float
+    learning_rate: float | None
     batch_size: int
     penalty_weight: float = 1.0
 

@@ -6,11 +6,12 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from slt_bench import registry
 from slt_bench.errors import UsageError, unknown
@@ -29,7 +30,7 @@ def key_of(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical_json(identity).encode()).hexdigest()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trial:
     """What is trained: everything that the result depends on, and nothing else.
 
@@ -51,8 +52,8 @@ class Trial:
     dataset: str
     seed: int
     dtype: str = "float32"
-    task_source: str = field(default="", compare=False)
-    baseline_source: str = field(default="", compare=False)
+    task_source: str = ""
+    baseline_source: str = ""
 
     @classmethod
     def create(
@@ -100,6 +101,12 @@ class Trial:
             baseline_source="" if baseline_entry.builtin else baseline_entry.source,
         )
 
+    @classmethod
+    def from_identity(cls, identity: Mapping[str, Any]) -> Trial:
+        """The trial behind a record, whether or not its classes can be found."""
+        fields = {k: v for k, v in identity.items() if k not in ("schema", "kind")}
+        return cls(**{**fields, "slots": tuple(identity["slots"])})
+
     @property
     def identity(self) -> dict[str, Any]:
         """What the key is a digest of; also what a record keeps."""
@@ -121,6 +128,9 @@ class Trial:
     @cached_property
     def key(self) -> str:
         return key_of(self.identity)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Trial) and self.key == other.key
 
     def __hash__(self) -> int:
         return hash(self.key)
@@ -154,12 +164,12 @@ def task_options(task: type[Task], name: str, budget: str, changes: Mapping[str,
         raise unknown(f"budget of task {name}", budget, task.budgets)
     standard = task.budgets[budget]
     names = [f.name for f in dataclasses.fields(standard)]
+    hints = get_type_hints(type(standard))
     checked = {}
     for option, value in changes.items():
         if option not in names:
             raise unknown(f"option of task {name}", option, names)
-        likes = [getattr(task.budgets[b], option) for b in task.budgets]
-        checked[option] = _coerce(f"{name}.{option}", value, likes)
+        checked[option] = _coerce(f"{name}.{option}", value, _kinds(hints[option]))
     try:
         return dataclasses.replace(standard, **checked)
     except ValueError as error:
@@ -186,26 +196,33 @@ def _check_settings(
     for setting, value in (settings or {}).items():
         if setting not in defaults:
             raise unknown(f"setting of baseline {name}", setting, defaults)
-        checked[setting] = _coerce(f"{name}.{setting}", value, [defaults[setting]])
+        like = defaults[setting]
+        kinds = set() if like is None else {type(like), type(None)}
+        checked[setting] = _coerce(f"{name}.{setting}", value, kinds)
     return {k: v for k, v in checked.items() if v != defaults[k]}
 
 
-def _coerce(name: str, value: Any, likes: Sequence[Any]) -> Any:
-    """``value`` as the type of the values it may replace; None and "none" pass as None."""
-    if value is None or (isinstance(value, str) and value.lower() == "none"):
-        return None
-    if isinstance(value, list | tuple):
-        return tuple(value)
-    kinds = {type(like) for like in likes if like is not None}
+def _kinds(hint: Any) -> set[type]:
+    """The types that an annotation such as ``float | None`` allows."""
+    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    plain = {get_origin(part) or part for part in parts}
+    return {str if kind is Literal else kind for kind in plain}
+
+
+def _coerce(name: str, value: Any, kinds: set[type]) -> Any:
+    """``value`` as one of ``kinds`` (none: whatever it is); "none" stands for None."""
+    if isinstance(value, str) and value.lower() == "none":
+        value = None
+    if isinstance(value, list):
+        value = tuple(value)
     if not kinds or type(value) in kinds:
         return value
-    if kinds == {float} and type(value) is int:
-        return float(value)
-    if kinds == {int} and type(value) is float and value.is_integer():
-        return int(value)
     if float in kinds and type(value) is int:
-        return value
-    wanted = " or ".join(sorted(kind.__name__ for kind in kinds))
+        return float(value)
+    if int in kinds and type(value) is float and value.is_integer():
+        return int(value)
+    names = {"none" if kind is type(None) else kind.__name__ for kind in kinds}
+    wanted = " or ".join(sorted(names))
     raise UsageError(f"{name}={value!r} is of the wrong type: give {wanted}")
 
 

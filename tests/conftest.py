@@ -58,3 +58,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             yellow=True,
             bold=True,
         )
+
+
+@pytest.fixture
+def toy_task() -> str:
+    """A task outside the tree that trains in milliseconds."""
+    return str(Path(__file__).parent / "plugins" / "toy_task.py")
+
+
+@pytest.fixture
+def toy_layer() -> str:
+    """A baseline outside the tree."""
+    return str(Path(__file__).parent / "plugins" / "toy_layer.py")

@@ -27,6 +27,8 @@ from slt_bench.runner import DETERMINED, Ending, attempt, fail
 from slt_bench.store import Store
 from slt_bench.trial import Trial
 
+#: Imported once, before the first fork. Every optimiser imports torch._dynamo: 2 s of a core.
+_PRELOAD = ["slt_bench.runner", "torch._dynamo"]
 #: Seconds that a worker has to reach a checkpoint when it is asked to stop.
 GRACE = 30.0
 #: Seconds between two progress messages of a worker.
@@ -154,7 +156,7 @@ def run_trials(trials: Sequence[Trial], order: Order, watcher: Watcher) -> dict[
     method = "spawn" if sys.platform == "win32" else "forkserver"
     context = multiprocessing.get_context(method)
     if method == "forkserver":
-        context.set_forkserver_preload(["slt_bench.runner"])
+        context.set_forkserver_preload(_PRELOAD)
     pool = _Pool(order, watcher, context, Store(order.reports), deque(trials), _tickets(order))
     pool.run()
     return pool.results

@@ -1,0 +1,167 @@
+"""The training loop: penalties, curve, divergence, and resuming bit for bit."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from slt_bench.registry import load_task
+from slt_bench.task import Streams, fill_slots
+from slt_bench.training import Checkpoint, Diverged, Stopped, evaluate, train
+
+
+@pytest.fixture
+def make(toy_task):
+    """Builds the toy task and its model."""
+    cls = load_task(toy_task)
+
+    def make(layer=nn.Linear, seed=0, **options):
+        task = cls(dataclasses.replace(cls.budgets["quick"], **options))
+        return task, fill_slots(task, Streams(seed), ("second",), layer)
+
+    return make
+
+
+class Penalised(nn.Linear):
+    def penalty(self):
+        return self.weight.square().sum()
+
+    def summary(self):
+        return {"norm": float(self.weight.detach().norm())}
+
+
+def weights(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def test_training_learns_and_keeps_its_curve(make):
+    task, model = make(updates=200, evaluate_every=50)
+    state = train(task, model, Streams(0))
+    assert [p["update"] for p in state.curve] == [0, 50, 100, 150, 200]
+    assert state.curve[-1]["loss"] < 0.2 * state.curve[0]["loss"]
+    assert state.curve[-1]["loss"] < 0.5 * task.trivial()["loss"]
+    assert [p["update"] for p in state.training_curve] == [50, 100, 150, 200]
+    assert len(state.step_seconds) == 200
+
+
+def test_the_last_update_is_always_evaluated(make):
+    task, model = make(updates=7, evaluate_every=5)
+    assert [p["update"] for p in train(task, model, Streams(0)).curve] == [0, 5, 7]
+
+
+@pytest.mark.parametrize("stops", [[1], [3, 4, 11], [19]])
+def test_a_stopped_run_ends_in_the_same_weights(make, tmp_path, stops):
+    task, straight = make()
+    expected = train(task, straight, Streams(0))
+
+    checkpoint = Checkpoint(tmp_path / "trial.pt")
+    for stop_at in stops:
+        task, model = make()
+        seen = [0]
+
+        def progress(done, total, loss, seen=seen):
+            seen[0] = done
+
+        with pytest.raises(Stopped):
+            train(task, model, Streams(0), checkpoint=checkpoint, progress=progress,
+                  stop=lambda seen=seen, at=stop_at: seen[0] >= at)  # fmt: skip
+    task, model = make()
+    state = train(task, model, Streams(0), checkpoint=checkpoint)
+    assert torch.equal(weights(model), weights(straight))
+    assert state.curve == expected.curve
+    assert state.training_curve == expected.training_curve
+
+
+def test_checkpoints_are_written_while_training_goes_on(make, tmp_path):
+    task, model = make()
+    checkpoint = Checkpoint(tmp_path / "trial.pt", every_seconds=0.0)
+    train(task, model, Streams(0), checkpoint=checkpoint)
+    assert [p.name for p in tmp_path.iterdir()] == ["trial.pt"]
+    saved = torch.load(checkpoint.path, weights_only=True)
+    assert saved["state"]["update"] == task.updates
+
+
+def test_dropout_draws_from_the_trials_own_stream(make):
+    task, first = make()
+    train(task, first, Streams(0))
+    torch.manual_seed(99)
+    task, second = make()
+    train(task, second, Streams(0))
+    assert torch.equal(weights(first), weights(second))
+
+
+def test_penalties_join_the_loss_with_their_weight(make):
+    def norm(weight):
+        task, model = make(Penalised, penalty_weight=weight, updates=60)
+        state = train(task, model, Streams(0))
+        assert [s["update"] for s in state.summary] == [p["update"] for p in state.curve]
+        assert state.training_curve[-1]["penalty"] > 0
+        return model[3].penalty().item()
+
+    assert norm(10.0) < 0.1 * norm(0.0)
+
+
+def test_gradients_are_clipped_over_all_weights(make, monkeypatch):
+    task, model = make(updates=1)
+    task.clip_norm = 1e-3
+    norms = []
+    clip = nn.utils.clip_grad_norm_
+
+    def spy(parameters, limit):
+        parameters = list(parameters)
+        clip(parameters, limit)
+        norms.append(torch.cat([p.grad.flatten() for p in parameters]).norm().item())
+
+    monkeypatch.setattr(nn.utils, "clip_grad_norm_", spy)
+    train(task, model, Streams(0))
+    assert norms == [pytest.approx(1e-3, rel=1e-3)]
+
+
+def test_a_loss_that_is_not_finite_ends_the_trial(make):
+    class Exploding(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) * (float("nan") if self.training else 1.0)
+
+    task, model = make(Exploding)
+    with pytest.raises(Diverged, match="nan at update 1 of 20"):
+        train(task, model, Streams(0))
+
+
+def test_the_rate_follows_the_task(make):
+    task, model = make(updates=3)
+    rates = []
+    task.learning_rate = lambda update, curve: 0.1 / (1 + update)
+    build = task.optimizer
+
+    def spied(parameters):
+        optimizer = build(parameters)
+        optimizer.register_step_pre_hook(
+            lambda o, args, kwargs: rates.append(o.param_groups[0]["lr"])
+        )
+        return optimizer
+
+    task.optimizer = spied
+    train(task, model, Streams(0))
+    assert rates == pytest.approx([0.1, 0.05, 0.1 / 3])
+
+
+def test_evaluation_is_the_mean_over_all_items_without_dropout(make):
+    task, model = make()
+    model.train()
+    found = evaluate(task, model, "test")
+    assert model.training
+    model.eval()
+    with torch.no_grad():
+        parts = [task.measure(model, *batch) for batch in task.evaluation_batches("test")]
+    for name in ("loss", "accuracy"):
+        assert found[name] == pytest.approx(torch.cat([p[name] for p in parts]).mean().item())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_batches_follow_the_dtype_of_the_model(make, dtype):
+    task, model = make(updates=2)
+    train(task, model.to(dtype), Streams(0))
+    assert {p.dtype for p in model.parameters()} == {dtype}
