@@ -1,0 +1,6 @@
+"""Records -> tables and figures. Import order, from the bottom up:
+
+``outcomes`` looks up the records behind each row; ``published`` and ``summary`` turn them into one
+DataFrame with every number; ``columns`` and ``tables`` say how numbers are printed and which table
+shows what; ``pages`` adds where they come from; ``figures`` and ``rendering`` write the files.
+"""
