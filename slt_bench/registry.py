@@ -16,7 +16,7 @@ import sys
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any, Literal
@@ -76,7 +76,7 @@ def entries(kind: Kind) -> dict[str, Entry]:
         for path in sorted(folder(kind).glob("*.py"))
         if not path.stem.startswith("_")
     }
-    for point in entry_points(group=f"slt_bench.{kind}"):
+    for point in _installed(kind):
         if point.name in found:
             raise UsageError(
                 f"the installed {_SINGULAR[kind]} {point.name!r} ({point.value}) takes a name "
@@ -84,6 +84,12 @@ def entries(kind: Kind) -> dict[str, Entry]:
             )
         found[point.name] = Entry(kind, point.name, point.value)
     return found
+
+
+@cache
+def _installed(kind: Kind) -> tuple[EntryPoint, ...]:
+    """Scanned once: looking through all installed packages takes some 10 ms."""
+    return tuple(entry_points(group=f"slt_bench.{kind}"))
 
 
 def resolve(kind: Kind, reference: str) -> Entry:

@@ -29,6 +29,13 @@ from slt_bench.trial import Trial
 
 #: Imported once, before the first fork. Every optimiser imports torch._dynamo: 2 s of a core.
 _PRELOAD = ["slt_bench.runner", "torch._dynamo"]
+#: Read by glibc when the server starts: freed blocks are kept, not given back and faulted in again
+#: at each update (up to a fifth of the time of an update where activations are large).
+_ALLOCATOR = {
+    "MALLOC_TRIM_THRESHOLD_": str(2**28),
+    "MALLOC_MMAP_THRESHOLD_": str(2**27),
+    "MALLOC_TOP_PAD_": str(2**26),
+}
 #: Seconds that a worker has to reach a checkpoint when it is asked to stop.
 GRACE = 30.0
 #: Seconds between two progress messages of a worker.
@@ -153,6 +160,8 @@ def run_trials(trials: Sequence[Trial], order: Order, watcher: Watcher) -> dict[
     Raises:
         KeyboardInterrupt: after the workers were asked to stop and have ended.
     """
+    for name, value in _ALLOCATOR.items():
+        os.environ.setdefault(name, value)
     method = "spawn" if sys.platform == "win32" else "forkserver"
     context = multiprocessing.get_context(method)
     if method == "forkserver":
