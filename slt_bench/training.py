@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,27 +85,23 @@ def place(batch: Batch, like: Tensor) -> Batch:
     return tuple(t.to(like.device, like.dtype if t.is_floating_point() else t.dtype) for t in batch)
 
 
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        model.train(training)
-
-
 def evaluate(task: Task, model: nn.Module, split: Split) -> dict[str, float]:
     """Mean of each measured value over all items of a split, in evaluation mode."""
     like = next(model.parameters())
     sums: dict[str, float] = {}
     counts: dict[str, int] = {}
-    with evaluation_mode(model):
+    was_training = model.training
+    model.eval()
+    try:
+        # Batches are made outside inference mode: data that a task reads now, it trains on later.
         for batch in task.evaluation_batches(split):
-            for name, values in task.measure(model, *place(batch, like)).items():
+            with torch.inference_mode():
+                measured = task.measure(model, *place(batch, like))
+            for name, values in measured.items():
                 sums[name] = sums.get(name, 0.0) + values.double().sum().item()
                 counts[name] = counts.get(name, 0) + values.numel()
+    finally:
+        model.train(was_training)
     return {name: sums[name] / counts[name] for name in sums}
 
 

@@ -165,3 +165,16 @@ def test_batches_follow_the_dtype_of_the_model(make, dtype):
     task, model = make(updates=2)
     train(task, model.to(dtype), Streams(0))
     assert {p.dtype for p in model.parameters()} == {dtype}
+
+
+def test_data_that_is_first_read_for_an_evaluation_can_be_trained_on(make):
+    task, model = make(updates=2)
+    draw, kept = task._draw, []
+
+    def once(count, generator):
+        kept.append(draw(count, generator))
+        return kept[0][0][:8], kept[0][1][:8]
+
+    task._draw = once
+    train(task, model, Streams(0))
+    assert not kept[0][0].is_inference()
