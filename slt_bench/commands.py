@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slt_bench import datasets, matching, planning, provenance, registry
 from slt_bench.engines import Order, load_engine
@@ -21,6 +21,9 @@ from slt_bench.runner import Ending
 from slt_bench.store import Store, find_reports
 from slt_bench.suites import Suite, load_suite, suite_names
 from slt_bench.trial import BUDGETS, Sweep, Trial, matrix, parse_value, shard
+
+if TYPE_CHECKING:
+    from slt_bench.reporting.pages import Page
 
 Document = dict[str, Any]
 
@@ -352,7 +355,7 @@ def report(
         files = write_report(page, store.reports, formats)
         made.append((page, files))
     return {
-        "text": "\n".join(render(page, "md") for page, _ in made),
+        "text": "\n".join(_for_terminal(page, render(page, "md"), files) for page, files in made),
         "document": {
             "pages": [
                 {
@@ -365,6 +368,20 @@ def report(
             ]
         },
     }
+
+
+#: A page with more tables than this is printed up to its front tables; its file has them all.
+_MOST_TABLES = 6
+_FRONT_TABLES = 2
+
+
+def _for_terminal(page: Page, text: str, files: Sequence[Path]) -> str:
+    """The Markdown of a page, cut where it is long, and the files that were written."""
+    if len(page.tables) > _MOST_TABLES:
+        parts = re.split(r"^(?=## )", text, flags=re.MULTILINE)
+        text = "".join(parts[: 1 + _FRONT_TABLES])
+        text += f"({len(page.tables) - _FRONT_TABLES} more tables in the files)\n"
+    return text + "\nWritten:\n" + "".join(f"  {file}\n" for file in files)
 
 
 def _with_records(store: Store) -> list[str]:

@@ -7,7 +7,7 @@ they are printed; the numbers themselves stay in its frame.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pandas as pd
@@ -197,7 +197,8 @@ def _weights(summary: pd.DataFrame, head: str) -> Table:
 
     fields = ("parameter_count", "reduction")
     headers = {task: task for task in summary["task"]}
-    return _by_task("weights", "Weights", WEIGHTS_NOTE, summary, head, fields, text, headers)
+    table = _by_task("weights", "Weights", WEIGHTS_NOTE, summary, head, fields, text, headers)
+    return replace(table, notes=())  # the same keys as those of the table before it
 
 
 def _by_task(
