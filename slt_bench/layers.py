@@ -14,6 +14,7 @@ out_features)``. Everything else is optional and found here by name:
 ``from_dense(weight, bias, **settings)``   classmethod: the closest layer of this structure
 ``exact_at_full_size``   class attribute: True where ``from_dense`` is exact at the largest size
 ``multiply_adds()``    multiply-adds per input vector
+``parameter_count``    trainable weights; where declared it must equal the count
 ``summary()``          small JSON-able facts, kept in the record over training
 ``stochastic``         property: True while ``forward`` draws random numbers (dropout in training)
 =====================  ===========================================================================

@@ -104,7 +104,7 @@ class Task:
     slots: ClassVar[tuple[str, ...]]
     default_slots: ClassVar[tuple[str, ...]]
     #: The control that means "this map removed".
-    floor: ClassVar[str] = "zero"
+    floor: ClassVar[str]
     metric: ClassVar[Metric]
     #: Which split the curve over training is taken on.
     curve_split: Split = "validation"
@@ -239,6 +239,10 @@ def slot_maker(
         reason = supports(in_features, out_features, **settings) if supports else None
         if reason:
             raise Unsupported(f"{in_features} -> {out_features}: {reason}")
-        return baseline(in_features, out_features, bias=bias, **settings)
+        layer = baseline(in_features, out_features, bias=bias, **settings)
+        for name, size in (("in_features", in_features), ("out_features", out_features)):
+            if not hasattr(layer, name):  # what pushes the identity through has to know
+                setattr(layer, name, size)
+        return layer
 
     return make

@@ -83,7 +83,8 @@ class DigitTask(Task):
     @cached_property
     def data(self) -> ImageData:
         """The images; read once, when the first batch is asked for."""
-        data = load_images(self.options.dataset, self.folder)
+        with torch.inference_mode(False):  # an evaluation may be the first to ask
+            data = load_images(self.options.dataset, self.folder)
         assert len(data.train_images) == TRAINING_IMAGES[self.options.dataset]
         return data
 

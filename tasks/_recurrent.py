@@ -107,6 +107,7 @@ class RecurrentTask(Task):
     """Base class of a task that trains a GRU: its slots, its clipping, its network."""
 
     slots: ClassVar[tuple[str, ...]] = SLOTS
+    floor: ClassVar[str] = "zero"
     default_slots: ClassVar[tuple[str, ...]] = DEFAULT_SLOTS
     slot_groups = SLOT_GROUPS
     options: RecurrentOptions

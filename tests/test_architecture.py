@@ -17,7 +17,8 @@ HARNESS = sorted((ROOT / "slt_bench").rglob("*.py"))
 # Layers from the bottom up; a module imports only from layers below its own, or its own.
 LAYERS = [
     {"errors", "evidence"},
-    {"registry", "layers", "datasets", "store"},
+    {"registry", "layers", "datasets", "store", "kernels"},
+    {"_scan"},
     {"task", "recurrent"},
     {"trial", "training", "matching"},
     {"provenance"},
@@ -91,9 +92,10 @@ def loaded_by(code: str) -> set[str]:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["list"], ["list", "trials"], ["run", "-h"]])
 def test_help_and_list_import_neither_torch_nor_pandas(arguments, tmp_path):
+    where = ["--results", str(tmp_path)] if "trials" in arguments else []
     code = (
         "from slt_bench.cli import main\n"
-        f"try: main({arguments + (['--results', str(tmp_path)] if 'trials' in arguments else [])})\n"
+        f"try: main({arguments + where})\n"
         "except SystemExit: pass"
     )
     assert not loaded_by(code) & {"torch", "pandas", "scipy", "numpy", "matplotlib"}

@@ -23,8 +23,8 @@ from records import (
     publish,
 )
 
-from slt_bench.reporting import figures
 from slt_bench.errors import UsageError
+from slt_bench.reporting import figures
 from slt_bench.reporting.pages import Page, store_page, suite_page
 from slt_bench.reporting.rendering import FORMATS, render, write_report
 from slt_bench.store import Store

@@ -89,6 +89,15 @@ def test_the_curve_is_taken_on_the_test_images() -> None:
         next(task.evaluation_batches("validation"))
 
 
+def test_an_evaluation_before_the_first_update_does_not_spoil_the_images() -> None:
+    task = task_with(hidden_size=5)
+    model = task.build(lambda slot, i, o, bias=True: nn.Linear(i, o, bias))
+    with torch.inference_mode():
+        task.measure(model, *next(iter(task.evaluation_batches("test"))))
+    task.loss(model, *task.batch(0, Streams(0))).backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
 def test_a_holdout_is_not_trained_on_and_carries_the_curve() -> None:
     task = task_with(holdout=700, batch_size=500)
     assert (task.curve_split, task.training_images, task.updates_per_epoch) == (

@@ -25,6 +25,7 @@ class ToyTask(Task):
     default_slots = ("second",)
     slot_groups = {"all": ("first", "second")}
     metric = Metric("accuracy", "%", higher_is_better=True)
+    floor = "zero"
     solved_at = 95.0
     _quick = ToyOptions(dataset="generated", learning_rate=0.01, batch_size=8)
     budgets = {
