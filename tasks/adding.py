@@ -39,7 +39,7 @@ class Adding(GeneratedTask):
 
     budgets: ClassVar[Mapping[str, Options]] = {
         "smoke": replace(
-            PAPER, hidden_size=16, time_steps=8, updates=60, validation_size=250, test_size=250
+            PAPER, hidden_size=16, time_steps=8, updates=120, validation_size=250, test_size=250
         ),
         "quick": replace(
             PAPER,

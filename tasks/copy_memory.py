@@ -48,7 +48,7 @@ class CopyMemory(GeneratedTask):
 
     budgets: ClassVar[Mapping[str, Options]] = {
         "smoke": replace(
-            PAPER, hidden_size=16, time_steps=2, updates=48, validation_size=250, test_size=250
+            PAPER, hidden_size=16, time_steps=2, updates=120, validation_size=250, test_size=250
         ),
         "quick": replace(
             PAPER,

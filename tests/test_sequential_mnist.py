@@ -106,9 +106,13 @@ def test_a_holdout_is_not_trained_on_and_carries_the_curve() -> None:
         7,
     )
     trained = torch.cat([task.batch(i, Streams(0))[1] for i in range(7)])
-    held = torch.cat([y for _, y in task.evaluation_batches("validation")])
+    pixels, held = (
+        torch.cat(part) for part in zip(*task.evaluation_batches("validation"), strict=True)
+    )
     assert torch.equal(torch.cat([trained, held]), task.data.train_labels)
     assert len(held) == 700
+    expected = (task.data.train_images[3_300:].double() / 255 - 0.1307) / 0.3081
+    torch.testing.assert_close(pixels.double(), expected, rtol=0, atol=1e-6)
     assert sum(len(y) for _, y in task.evaluation_batches("test")) == 1_000
 
 
