@@ -390,9 +390,11 @@ def _with_records(store: Store) -> list[str]:
 
 def _longest_budget(suite: Suite, store: Store) -> str | None:
     """The suite's own budget if it has a record there, else the longest that has one."""
-    have = {record["key"]: record["trial"]["budget"] for record in store.records("train")}
+    records = list(store.records("train"))
+    have = {record["key"]: record["trial"]["budget"] for record in records}
     for budget in (suite.budget, *reversed(BUDGETS)):
-        if budget in have.values() and any(t.key in have for t in suite.trials(budget)):
+        trials = suite.trials(budget, records=records) if budget in have.values() else []
+        if any(trial.key in have for trial in trials):
             return budget
     return None
 

@@ -180,9 +180,15 @@ class Suite:
                     cells.append(_reference(cell, trials))
         return cells
 
-    def trials(self, budget: str | None = None, seeds: Sequence[int] | None = None) -> list[Trial]:
-        """Every trial once, references included; all of one seed before the next seed."""
-        unique = dict.fromkeys(t for cell in self.cells(budget, seeds) for t in cell.trials)
+    def trials(
+        self,
+        budget: str | None = None,
+        seeds: Sequence[int] | None = None,
+        records: Iterable[Record] = (),
+    ) -> list[Trial]:
+        """The trials of :meth:`cells`, each once; all of one seed before the next seed."""
+        cells = self.cells(budget, seeds, records)
+        unique = dict.fromkeys(trial for cell in cells for trial in cell.trials)
         return sorted(unique, key=lambda trial: trial.seed)
 
     def narrowed(self, baselines: Sequence[str], tasks: Sequence[str]) -> Suite:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from slt_bench.cli import main
+from slt_bench.registry import entries
 from slt_bench.store import Store
 
 FAULTY = Path(__file__).parent / "plugins" / "faulty_layers.py"
@@ -51,7 +52,7 @@ source = "none"
 budget = "smoke"
 seeds = 2
 tasks = ["{toy_task}"]
-floor = "zero"
+floor = "{FAULTY.with_name("removed.py")}"
 [margins]
 accuracy = 2.0
 [[row]]
@@ -73,7 +74,7 @@ known = "It is made up."
     [
         (["run"], "nothing to run"),
         (["run", "tabel1"], "no suite 'tabel1'; did you mean 'table1'"),
-        (["run", "-b", "waavelet"], "did you mean 'wavelet'"),
+        (["run", "-b", "dnese"], "did you mean 'dense'"),
         (["run", "-t", "addin"], "did you mean 'adding'"),
         (["run", "-t", "adding", "--budget", "quik"], "did you mean 'quick'"),
         (["run", "-t", "adding", "--slots", "rset"], "did you mean 'reset'"),
@@ -218,7 +219,7 @@ def test_a_record_for_people(cli, run, toy_layer):
 def test_a_suite_runs_with_its_references_and_is_reported(cli, suite):
     code, out, _ = cli("run", suite, "--engine", "inline")
     assert code == 0
-    assert "6 trials: 6 done" in out  # the row, dense and zero, two seeds each
+    assert "6 trials: 6 done" in out  # the row, dense and the floor, two seeds each
     code, out, _ = cli("report", suite)
     assert code == 0
     assert "Toy layer" in out
@@ -238,10 +239,10 @@ def test_a_report_shows_the_budget_that_has_records(cli, suite):
 
 def test_a_suite_can_be_narrowed(cli, suite, toy_layer):
     document = json.loads(cli("run", suite, "-b", toy_layer, "--dry-run", "--json")[1])
-    assert {t["baseline"] for t in document["trials"]} == {"ToyLayer", "dense", "zero"}
-    code, _, err = cli("run", suite, "-b", "low_rank", "--dry-run")
+    assert {t["baseline"] for t in document["trials"]} == {"ToyLayer", "dense", "Removed"}
+    code, _, err = cli("run", suite, "-b", "torch.nn:Linear", "--dry-run")
     assert code == 2
-    assert "suite toys has no row of low_rank" in err
+    assert "suite toys has no row of torch.nn:Linear" in err
 
 
 # Adding a baseline and a task ----------------------------------------------------------------
@@ -255,6 +256,20 @@ def test_a_new_file_is_checked_trained_on_all_tasks_and_in_the_table(cli, toy_la
     assert code == 0
     row = next(line for line in out.splitlines() if line.startswith("| ToyLayer"))
     assert "-" not in [cell.strip() for cell in row.split("|")[2:7]]  # a number for every task
+
+
+def test_a_new_task_is_run_with_every_baseline_and_in_the_table(cli, toy_task):
+    arguments = ["-t", toy_task, "--budget", "smoke", "--engine", "inline"]
+    document = json.loads(cli("run", "everything", *arguments, "--json")[1])
+    assert {t["status"] for t in document["trials"]} <= {"done", "unsupported"}
+    assert cli("run", "everything", *arguments)[0] == 0
+    _, out, _ = cli("report", "everything", "--format", "md")
+    header = next(line for line in out.splitlines() if line.startswith("| row"))
+    column = [cell.strip() for cell in header.split("|")].index("ToyTask: accuracy (%)")
+    floor = ["removed (floor)"] if "zero" in entries("baselines") else []
+    for name in ("dense", *floor):
+        row = next(line for line in out.splitlines() if line.startswith(f"| {name} "))
+        assert float(row.split("|")[column].split()[0]) >= 0
 
 
 def test_a_started_baseline_passes_the_check(cli):
