@@ -209,7 +209,7 @@ def describe(planned: Sequence[Planned], notes: Sequence[str] = ()) -> Document:
             "key": p.trial.key,
             "label": p.trial.label,
             **{k: v for k, v in p.trial.identity.items() if k not in ("schema", "kind")},
-            "state": "unsupported" if counts[p.trial.key] is None else p.state,
+            "status": "unsupported" if counts[p.trial.key] is None else p.status,
             "message": p.message,
             "parameter_count": counts[p.trial.key],
         }
@@ -282,7 +282,7 @@ def _standing(
     for p in planned:
         standing: tuple[str, str] = ("not started", "")
         if p.trial.key not in ran:
-            standing = (p.state, p.message)
+            standing = (p.status, p.message)
         elif ending := endings.get(p.trial.key):
             standing = (ending.status, ending.message)
         status, message = standing
@@ -304,11 +304,10 @@ def lines(document: Document) -> Iterator[str]:
         if dry:
             count = row["parameter_count"]
             text = "-" if count is None else f"{count:,}"
-            yield f"{row['key'][:8]}  {row['state']:<11}  {text:>10}  {row['label']}"
+            yield f"{row['key'][:8]}  {row['status']:<11}  {text:>10}  {row['label']}"
         elif row["message"]:
             yield f"{row['key'][:8]}  {row['status']}: {row['label']}: {row['message']}"
-    column = "state" if dry else "status"
-    counts = Counter(row[column] for row in document["trials"])
+    counts = Counter(row["status"] for row in document["trials"])
     total = ", ".join(f"{count} {name}" for name, count in counts.items())
     yield f"{len(document['trials'])} trials: {total or 'none'}"
     if document["exit_code"] == 4:
@@ -348,7 +347,7 @@ def report(
             suite = load_suite(name)
             used = budget or _longest_budget(suite, store) or suite.budget
             trials = suite.trials(used, chosen)
-            stale = {p.trial.key for p in plan(trials, store) if p.state == "stale"}
+            stale = {p.trial.key for p in plan(trials, store) if p.status == "stale"}
             page = pages.suite_page(
                 suite, store, against=comparisons, budget=used, seeds=chosen, stale=stale
             )

@@ -14,7 +14,7 @@ from slt_bench.runner import DETERMINED, build
 from slt_bench.store import Record, Store
 from slt_bench.trial import Trial
 
-State = Literal["done", "stale", "failed", "missing", "diverged", "unsupported"]
+Status = Literal["done", "stale", "failed", "missing", "diverged", "unsupported"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Planned:
     """A trial and what the store knows of it; ``message`` is the reason of a failure."""
 
     trial: Trial
-    state: State
+    status: Status
     message: str = ""
 
 
@@ -52,7 +52,7 @@ def plan(trials: Sequence[Trial], store: Store) -> list[Planned]:
 def due(planned: Sequence[Planned], *, stale: str = "keep", force: bool = False) -> list[Trial]:
     """The trials to run now."""
     wanted = {"missing", "failed"} | ({"stale"} if stale == "rerun" else set())
-    return [p.trial for p in planned if force or p.state in wanted]
+    return [p.trial for p in planned if force or p.status in wanted]
 
 
 def parameter_counts(trials: Sequence[Trial]) -> dict[str, int | None]:

@@ -127,11 +127,11 @@ def test_a_dry_run_says_what_there_is_to_do(run, toy_layer):
     code, out, _ = run("-b", toy_layer, "--dry-run", "--json")
     document = json.loads(out)
     assert code == 0
-    assert [t["state"] for t in document["trials"]] == ["missing"]
+    assert [t["status"] for t in document["trials"]] == ["missing"]
     assert document["trials"][0]["parameter_count"] == 42 + 42 + 24 + 7
     assert run("-b", toy_layer, "--json")[0] == 0
     document = json.loads(run("-b", toy_layer, "--dry-run", "--json")[1])
-    assert [t["state"] for t in document["trials"]] == ["done"]
+    assert [t["status"] for t in document["trials"]] == ["done"]
 
 
 def test_running_again_does_nothing(run, toy_layer):

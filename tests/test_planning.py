@@ -25,7 +25,7 @@ def trial(toy_task, toy_layer):
 
 
 def state(one, store):
-    return plan([one], store)[0].state
+    return plan([one], store)[0].status
 
 
 def test_the_state_of_a_trial(trial, tmp_path):
@@ -37,7 +37,7 @@ def test_the_state_of_a_trial(trial, tmp_path):
                             ("Refusing", "unsupported")):  # fmt: skip
         attempt(trial(f"{FAULTY}:{fault}"), store)
         found = plan([trial(f"{FAULTY}:{fault}")], store)[0]
-        assert found.state == expected
+        assert found.status == expected
         assert found.message
 
 
