@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from slt_bench.kernels import Kernel
 from slt_bench.layers import Unsupported
 
+_POINTWISE = Path(__file__).with_name("_pointwise_kernel.c")
 CHUNK = 256  # unit vectors pushed at a time: no n x n array even while a layer is built
 
 Layer = TypeVar("Layer", bound=nn.Module)
@@ -87,6 +90,33 @@ def check_dropout(dropout: float) -> None:
     """Raise ``ValueError`` unless ``dropout`` is a probability below 1."""
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout must be at least 0 and below 1, not {dropout!r}")
+
+
+def draw_dropout(factors: Tensor, tensors: Iterable[Tensor], dropout: float) -> None:
+    """Fill ``factors`` with what ``F.dropout`` multiplies each of ``tensors`` by, in turn."""
+    start = 0
+    for tensor in tensors:
+        stop = start + tensor.numel()
+        factors[start:stop].bernoulli_(1 - dropout)
+        start = stop
+    factors.mul_(1 / (1 - dropout))
+
+
+def pointwise_kernel(
+    name: str, in_features: int, out_features: int, parameters: tuple[Tensor, ...]
+) -> Kernel:
+    """The kernel of a map that does not mix features."""
+    return Kernel(
+        source=_POINTWISE,
+        forward=f"{name}_forward",
+        backward=f"{name}_backward",
+        in_features=in_features,
+        out_features=out_features,
+        parameters=parameters,
+        constants=(),
+        sizes=(in_features, out_features),
+        scratch=0,
+    )
 
 
 def permutations(count: int, n: int) -> Tensor:

@@ -6,7 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from slt_bench.baselines._common import check_input, check_whole, layer_for, start_at_gain
+from slt_bench.baselines._common import (
+    check_input,
+    check_whole,
+    layer_for,
+    pointwise_kernel,
+    start_at_gain,
+)
+from slt_bench.kernels import Kernel
 from slt_bench.layers import LINEAR_GAIN
 
 
@@ -52,6 +59,10 @@ class Diagonal(nn.Module):
         y = x[..., : self.out_features] * self.diagonal
         y = F.pad(y, (0, self.out_features - y.shape[-1]))
         return y if self.bias is None else y + self.bias
+
+    def kernel(self) -> Kernel:
+        """The map in compiled code, for use inside a sequence."""
+        return pointwise_kernel("diagonal", self.in_features, self.out_features, (self.diagonal,))
 
     def multiply_adds(self) -> int:
         """min(in_features, out_features)."""

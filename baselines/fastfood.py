@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -12,10 +13,14 @@ from slt_bench.baselines._common import (
     check_dropout,
     check_input,
     check_whole,
+    draw_dropout,
     permutations,
     start_at_gain,
 )
+from slt_bench.kernels import Kernel, apply
 from slt_bench.layers import LINEAR_GAIN
+
+_KERNEL = Path(__file__).with_name("_fastfood_kernel.c")
 
 
 class Fastfood(nn.Module):
@@ -88,6 +93,8 @@ class Fastfood(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_features) -> (..., out_features)."""
         check_input(x, self.in_features)
+        if (fast := apply(self.kernel, x, self.bias)) is not None:
+            return fast
         s, g, b = (F.dropout(v, self.dropout, self.training) for v in (self.s, self.g, self.b))
         squares, n = g.shape
         lead = x.shape[:-1]
@@ -97,6 +104,26 @@ class Fastfood(nn.Module):
         y = y.reshape(-1, self.blocks, squares // self.blocks * n).sum(1)
         y = y[:, : self.out_features].reshape(*lead, self.out_features)
         return y if self.bias is None else y + self.bias
+
+    def kernel(self) -> Kernel:
+        """The map in compiled code."""
+        squares, n = self.g.shape
+        return Kernel(
+            source=_KERNEL,
+            forward="fastfood_forward",
+            backward="fastfood_backward",
+            in_features=self.in_features,
+            out_features=self.out_features,
+            parameters=(self.s, self.g, self.b),
+            constants=(self.permutation,),
+            sizes=(self.in_features, self.out_features, squares, self.blocks, n),
+            scratch=3 * n + 3 * squares * n,
+            draw=self._draw_masks if self.stochastic else None,
+        )
+
+    def _draw_masks(self, factors: Tensor) -> None:
+        """Draw those of S, G and B as ``forward`` does."""
+        draw_dropout(factors, (self.s, self.g, self.b), self.dropout)
 
     def multiply_adds(self) -> int:
         """2 n log2 n + 3 n a square, as by the fast transform."""

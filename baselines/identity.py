@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from slt_bench.baselines._common import check_input, check_whole
+from slt_bench.baselines._common import check_input, check_whole, pointwise_kernel
+from slt_bench.kernels import Kernel
 
 
 class Identity(nn.Module):
@@ -33,6 +34,10 @@ class Identity(nn.Module):
         check_input(x, self.in_features)
         y = F.pad(x, (0, self.out_features - self.in_features))  # a negative pad crops
         return y if self.bias is None else y + self.bias
+
+    def kernel(self) -> Kernel:
+        """The map in compiled code, for use inside a sequence."""
+        return pointwise_kernel("identity", self.in_features, self.out_features, ())
 
     def multiply_adds(self) -> int:
         """None are needed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -9,7 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slt_bench.baselines._common import check_whole, layer_for, refuse, start_at_gain
+from slt_bench.kernels import Kernel
 from slt_bench.layers import LINEAR_GAIN
+
+_KERNEL = Path(__file__).with_name("_low_rank_kernel.c")
 
 
 class LowRank(nn.Module):
@@ -75,6 +79,22 @@ class LowRank(nn.Module):
     def dense_weight(self) -> Tensor:
         """U V, shape (out_features, in_features)."""
         return self.u @ self.v
+
+    def kernel(self) -> Kernel | None:
+        """The map in compiled code, for sequences; None where one dense product is quicker."""
+        if 6 * self.rank > min(self.in_features, self.out_features):
+            return None
+        return Kernel(
+            source=_KERNEL,
+            forward="low_rank_forward",
+            backward="low_rank_backward",
+            in_features=self.in_features,
+            out_features=self.out_features,
+            parameters=(self.u, self.v),
+            constants=(),
+            sizes=(self.in_features, self.out_features, self.rank),
+            scratch=2 * self.rank,
+        )
 
     def multiply_adds(self) -> int:
         """rank * (in_features + out_features)."""

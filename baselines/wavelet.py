@@ -13,11 +13,14 @@ from slt_bench.baselines._common import (
     check_dropout,
     check_input,
     check_whole,
+    draw_dropout,
     permutations,
     refuse,
     start_at_gain,
 )
+from slt_bench.baselines._wavelet_kernel import wavelet_kernel
 from slt_bench.baselines._wavelet_transform import analysis, coefficient_lengths, synthesis
+from slt_bench.kernels import Kernel, apply
 from slt_bench.layers import LINEAR_GAIN
 
 _FILTERS = ("dec_lo", "dec_hi", "rec_lo", "rec_hi")
@@ -171,9 +174,28 @@ class Wavelet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_features) -> (..., out_features)."""
         check_input(x, self.in_features)
+        if (fast := apply(self.kernel, x, self.bias)) is not None:
+            return fast
         y = self._apply_map(x.reshape(-1, self.in_features))
         y = y.reshape(*x.shape[:-1], self.out_features)
         return y if self.bias is None else y + self.bias
+
+    def kernel(self) -> Kernel | None:
+        """The map in compiled code, or None with ``mode="periodization"``, which has none."""
+        if self.mode != "zero":
+            return None
+        return wavelet_kernel(
+            sizes=(self.in_features, self.out_features, self.blocks),
+            lengths=self.lengths,
+            parameters=(self.filters, self.d, self.g, self.b),
+            permutation=self.permutation,
+            order=self.legacy_order if self.slicing == "legacy" else None,
+            draw=self._draw_masks if self.stochastic else None,
+        )
+
+    def _draw_masks(self, factors: Tensor) -> None:
+        """Draw those of D, G and B as ``_apply_map`` does; the filters, in front, keep theirs."""
+        draw_dropout(factors[self.filters.numel() :], (self.d, self.g, self.b), self.dropout)
 
     def dense_weight(self) -> Tensor:
         """The matrix, shape (out_features, in_features), by pushing the unit vectors through."""
@@ -224,7 +246,7 @@ class Wavelet(nn.Module):
     def extra_repr(self) -> str:
         sizes = f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
         names = f"init={self.init}, scales={self.scales}, blocks={self.blocks}, mode={self.mode}"
-        return f"{sizes}, {names}, slicing={self.slicing}, loss={self.loss}"
+        return f"{sizes}, {names}, slicing={self.slicing}, loss={self.loss}, dropout={self.dropout}"
 
 
 def _check_name(setting: str, name: str, allowed: Sequence[str]) -> None:

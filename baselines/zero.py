@@ -7,7 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from slt_bench.baselines._common import check_input, check_whole
+from slt_bench.baselines._common import check_input, check_whole, pointwise_kernel
+from slt_bench.kernels import Kernel
 
 
 class Zero(nn.Module):
@@ -33,6 +34,10 @@ class Zero(nn.Module):
         check_input(x, self.in_features)
         y = x.new_zeros(*x.shape[:-1], self.out_features)
         return y if self.bias is None else y + self.bias
+
+    def kernel(self) -> Kernel:
+        """The map in compiled code, for use inside a sequence."""
+        return pointwise_kernel("zero", self.in_features, self.out_features, ())
 
     def multiply_adds(self) -> int:
         """None are needed."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ _AGAINST = ("published", "dense", "floor")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point; ends the process with one of the exit codes above."""
+    warnings.showwarning = _warn
     try:
         code = cli.main(args=arguments, prog_name="slt-bench", standalone_mode=False)
     except (UsageError, click.ClickException) as error:
@@ -35,6 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         click.echo("slt-bench: interrupted; the same command goes on from here", err=True)
         code = 130
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _warn(message: Warning | str, *rest: object, **more: object) -> None:
+    click.echo(f"slt-bench: warning: {message}", err=True)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -146,6 +153,19 @@ def list_command(what: str, results: str | None, as_json: bool) -> None:
 @_json
 def run(**given: Any) -> int:
     """Run trials: those of SUITES, or a matrix of -b and -t. Running again resumes."""
+    with redirect_stdout(sys.stderr):  # what layers print must not mix with our own output
+        document = _run(**given)
+    if given["as_json"]:
+        _print_json(document)
+        return int(document["exit_code"])
+    from slt_bench import commands
+
+    for line in commands.lines(document):
+        click.echo(line)
+    return int(document["exit_code"])
+
+
+def _run(**given: Any) -> dict[str, Any]:
     from slt_bench import commands
 
     request = commands.Request(
@@ -160,35 +180,32 @@ def run(**given: Any) -> int:
         dtype=given["dtype"],
         shard=given["shard"],
     )
+    times = {
+        name: None if given[name] is None else commands.seconds(given[name])
+        for name in ("timeout", "time_limit")
+    }
+    every = commands.seconds(given["checkpoint_every"])
     trials, notes = commands.expand(request)
     store = commands.open_store(given["results"])
     planned = commands.plan(trials, store)
     if given["dry_run"]:
-        document = commands.describe(planned, notes)
-    else:
-        for line in () if given["as_json"] else notes:
-            click.echo(line)
-        document = commands.execute(
-            planned,
-            store,
-            engine=given["engine"],
-            device=given["device"],
-            data=given["data"],
-            jobs=given["jobs"],
-            threads=given["threads"],
-            timeout=commands.seconds(given["timeout"]),
-            time_limit=commands.seconds(given["time_limit"]),
-            checkpoint_seconds=commands.seconds(given["checkpoint_every"]),
-            retries=given["retries"],
-            force=given["force"],
-            stale=given["stale"],
-        )
-    if given["as_json"]:
-        _print_json(document)
-    else:
-        for line in commands.lines(document):
-            click.echo(line)
-    return int(document["exit_code"])
+        return commands.describe(planned, notes)
+    for note in notes:
+        click.echo(note, err=True)
+    return commands.execute(
+        planned,
+        store,
+        engine=given["engine"],
+        device=given["device"],
+        data=given["data"],
+        jobs=given["jobs"],
+        threads=given["threads"],
+        **times,
+        checkpoint_seconds=every,
+        retries=given["retries"],
+        force=given["force"],
+        stale=given["stale"],
+    )
 
 
 @cli.command()
@@ -229,14 +246,15 @@ def report(
         for name in names:
             if name not in allowed:
                 raise unknown(what, name, allowed)
-    reported = commands.report(
-        pages,
-        commands.open_store(results),
-        formats=_words(formats) or _FORMATS,
-        against=_words(against),
-        budget=budget,
-        seeds=seeds,
-    )
+    with redirect_stdout(sys.stderr):
+        reported = commands.report(
+            pages,
+            commands.open_store(results),
+            formats=_words(formats) or _FORMATS,
+            against=_words(against),
+            budget=budget,
+            seeds=seeds,
+        )
     if as_json:
         _print_json(reported["document"])
     else:
@@ -266,7 +284,8 @@ def check(baselines: Sequence[str], as_json: bool) -> int:
     """Check that baselines are what a fair comparison needs (default: all of them)."""
     from slt_bench import commands
 
-    document = commands.check(baselines)
+    with redirect_stdout(sys.stderr):
+        document = commands.check(baselines)
     if as_json:
         _print_json(document)
     else:

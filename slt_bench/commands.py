@@ -61,6 +61,8 @@ def expand(request: Request) -> tuple[list[Trial], list[str]]:
     """
     if request.budget is not None and request.budget not in BUDGETS:
         raise unknown("budget", request.budget, BUDGETS)
+    _refuse_two_sources("baselines", request.baselines)
+    _refuse_two_sources("tasks", request.tasks)
     notes: list[str] = []
     if request.suites:
         trials = _suite_trials(request)
@@ -75,6 +77,14 @@ def expand(request: Request) -> tuple[list[Trial], list[str]]:
             raise UsageError(f"--shard {request.shard!r} is not I/N: give 1/4 to 4/4")
         trials = shard(trials, int(found[1]), int(found[2]))
     return trials, notes
+
+
+def _refuse_two_sources(kind: registry.Kind, references: Sequence[str]) -> None:
+    """Two classes under one name would share their keys, and one of them would never run."""
+    sources: dict[str, str] = {}
+    for entry in (registry.resolve(kind, reference) for reference in references):
+        if sources.setdefault(entry.name, entry.source) != entry.source:
+            raise UsageError(f"two classes are called {entry.name!r}: rename one of them")
 
 
 def _suite_trials(request: Request) -> list[Trial]:
@@ -120,32 +130,34 @@ def _matrix_trials(request: Request) -> list[Trial]:
 
 
 def _match(trials: Sequence[Trial], target: int | float) -> tuple[list[Trial], list[str]]:
-    matched: dict[str, Trial] = {}
+    chosen: dict[str, Trial] = {}
     notes = []
-    solved: dict[str, tuple[Trial, matching.Match] | None] = {}
+    solved: dict[str, list[Trial]] = {}
     for trial in trials:
         shape = dataclasses.replace(trial, seed=0)
         if shape.key not in solved:
-            solved[shape.key] = planning.matched(shape, target)
-            notes.append(_match_note(shape, solved[shape.key]))
-        found = solved[shape.key]
-        chosen = trial if found is None else dataclasses.replace(found[0], seed=trial.seed)
-        matched.setdefault(chosen.key, chosen)
-    return list(matched.values()), notes
+            found = planning.matched(shape, target)
+            solved[shape.key] = [shape] if found is None else found[0]
+            notes.append(_match_note(shape, None if found is None else found[1]))
+        for sized in solved[shape.key]:
+            one = dataclasses.replace(sized, seed=trial.seed)
+            chosen.setdefault(one.key, one)
+    return list(chosen.values()), notes
 
 
-def _match_note(trial: Trial, found: tuple[Trial, matching.Match] | None) -> str:
-    where = f"{trial.task} {trial.baseline}"
+def _match_note(trial: Trial, match: matching.Match | None) -> str:
+    where = f"match: {trial.task} {trial.baseline}"
     if not trial.slots:
-        return f"match: {where}: fills no slot, kept as it is"
-    if found is None:
-        return f"match: {where}: cannot have these sizes, kept as it is"
-    match = found[1]
+        return f"{where}: fills no slot, kept as it is"
+    if match is None:
+        return f"{where}: cannot have these sizes, kept as it is"
     picked = "no size setting" if match.setting is None else f"{match.setting}={match.value}"
-    return (
-        f"match: {where}: {picked}, {match.count:,} weights for {match.target:,} "
-        f"({match.deviation:+.1%})"
-    )
+    note = f"{where}: {picked}, {match.count:,} weights for {match.target:,} "
+    note += f"({match.deviation:+.1%})"
+    if not match.unmatched:
+        return note
+    other = f", {match.setting}={match.neighbour} runs too" if match.neighbour else ""
+    return f"{note}: unmatched{other}"
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -188,10 +200,8 @@ def _split(text: str) -> list[str]:
     return re.findall(r"(?:\[[^\]]*\]|[^,\[])+", text)
 
 
-def seconds(text: str | None) -> float | None:
+def seconds(text: str) -> float:
     """``90``, ``90s``, ``9m``, ``2h`` -> seconds."""
-    if text is None:
-        return None
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
     if not found:
         raise UsageError(f"{text!r} is no length of time: give 90s, 9m or 2h")
@@ -229,7 +239,7 @@ def execute(
     threads: int | None = None,
     timeout: float | None = None,
     time_limit: float | None = None,
-    checkpoint_seconds: float | None = None,
+    checkpoint_seconds: float = 30.0,
     retries: int = 0,
     force: bool = False,
     stale: str = "keep",
@@ -237,7 +247,13 @@ def execute(
     """Run what is due and say how every trial that was asked for stands."""
     deadline = None if time_limit is None else time.monotonic() + time_limit
     run_trials = load_engine(engine)
+    if engine == "inline":
+        for option, value in (("--timeout", timeout), ("--retries", retries), ("--jobs", jobs)):
+            if value:
+                raise UsageError(f"{option} needs a process a trial: leave out --engine inline")
     trials = planning.due(planned, stale=stale, force=force)
+    planning.parameter_counts(trials)  # what cannot be built with the given values is said now
+    store.check_writable()
     folder = None if data is None else Path(data).resolve()
     for name in sorted({t.dataset for t in trials} & set(datasets.names())):
         try:
@@ -255,7 +271,6 @@ def execute(
         timeout=timeout,
         deadline=deadline,
         retries=retries,
-        force=force or stale == "rerun",
         checkpoint_seconds=checkpoint_seconds,
     )
     endings: dict[str, Ending] = {}
@@ -334,6 +349,8 @@ def report(
     from slt_bench.reporting import pages
     from slt_bench.reporting.rendering import render, write_report
 
+    if budget is not None and budget not in BUDGETS:
+        raise unknown("budget", budget, BUDGETS)
     chosen = None if seeds is None else parse_seeds(seeds)
     comparisons = tuple(against) or pages.AGAINST
     known = [*suite_names(), "all"]

@@ -16,6 +16,8 @@ out_features)``. Everything else is optional and found here by name:
 ``multiply_adds()``    multiply-adds per input vector
 ``parameter_count``    trainable weights; where declared it must equal the count
 ``summary()``          small JSON-able facts, kept in the record over training
+``kernel()``           a ``slt_bench.kernels.Kernel``, the map without its bias as two C functions,
+                       or ``None`` for these settings; ``GRU`` runs whole sequences through it
 ``stochastic``         property: True while ``forward`` draws random numbers (dropout in training)
 =====================  ===========================================================================
 """

@@ -12,6 +12,8 @@ from slt_bench.errors import UsageError
 from slt_bench.layers import Unsupported, count_parameters
 from slt_bench.task import slot_maker
 
+#: Largest deviation, as a share, at which a size counts as matched.
+TOLERANCE = 0.05
 #: (in_features, out_features, bias) of a linear map.
 Shape = tuple[int, int, bool]
 
@@ -25,12 +27,19 @@ class Match:
         value: what it was given.
         count: weights of the baseline over all shapes at that value.
         target: weights that were asked for.
+        neighbour: the value on the other side of the target, if there is one.
     """
 
     setting: str | None
     value: int | None
     count: int
     target: int
+    neighbour: int | None = None
+
+    @property
+    def unmatched(self) -> bool:
+        """True where the nearest count is more than 5 % off: then both neighbours are run."""
+        return self.setting is not None and abs(self.deviation) > TOLERANCE
 
     @property
     def deviation(self) -> float:
@@ -84,11 +93,13 @@ def match_parameters(
         except Unsupported:
             return None
 
-    value, weights = _nearest(count, goal)
-    if weights is None:
+    found = _around(count, goal)
+    if not found:
         _count(baseline, shapes, {**fixed, name: 1})  # raises with the baseline's own reason
         raise Unsupported(f"no value of {name} suits {shapes}")
-    return Match(name, value, weights, goal)
+    value, weights = found[0]
+    neighbour = found[1][0] if len(found) > 1 else None
+    return Match(name, value, weights, goal, neighbour)
 
 
 def _count(baseline: type[nn.Module], shapes: Sequence[Shape], settings: dict[str, Any]) -> int:
@@ -96,11 +107,14 @@ def _count(baseline: type[nn.Module], shapes: Sequence[Shape], settings: dict[st
     return sum(count_parameters(make(*shape)) for shape in shapes)
 
 
-def _nearest(count: Callable[[int], int | None], goal: int) -> tuple[int, int | None]:
-    """The value whose count is nearest to the goal: doubling, then bisection."""
-    low, high = 0, 1
-    while (weights := count(high)) is not None and weights < goal:
-        low, high = high, 2 * high
+def _around(count: Callable[[int], int | None], goal: int) -> list[tuple[int, int]]:
+    """The values below and above the goal with their counts, the nearest first.
+
+    Doubling, then bisection; doubling ends where the count no longer grows.
+    """
+    low, high, before = 0, 1, -1
+    while (weights := count(high)) is not None and before < weights < goal:
+        low, high, before = high, 2 * high, weights
     while high - low > 1:
         middle = (low + high) // 2
         weights = count(middle)
@@ -109,4 +123,4 @@ def _nearest(count: Callable[[int], int | None], goal: int) -> tuple[int, int | 
         else:
             high = middle
     found = [(v, c) for v in (low, high) if v > 0 and (c := count(v)) is not None]
-    return min(found, key=lambda pair: (abs(pair[1] - goal), pair[1]), default=(0, None))
+    return sorted(found, key=lambda pair: (abs(pair[1] - goal), pair[1]))

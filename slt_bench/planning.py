@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from slt_bench.errors import UsageError
 from slt_bench.layers import Unsupported
 from slt_bench.matching import Match, match_parameters
 from slt_bench.provenance import source_digests
+from slt_bench.registry import settings_of
 from slt_bench.runner import DETERMINED, build
 from slt_bench.store import Record, Store
 from slt_bench.trial import Trial
 
 Status = Literal["done", "stale", "failed", "missing", "diverged", "unsupported"]
+
+
+_STALE = "its record was made by other code than today's: --stale rerun trains it again"
 
 
 @dataclass(frozen=True)
@@ -27,9 +32,23 @@ class Planned:
 
 
 def is_stale(trial: Trial, record: Record) -> bool:
-    """True where the baseline's formula has been edited since the record was made."""
+    """True where the record was made by other code than today's.
+
+    That is: the baseline's formula has been edited since, or a value that both know, a default
+    setting or an option of the budget, is no longer the same.
+    """
     made_with = record.get("provenance", {}).get("source", {}).get("baseline")
-    return bool(made_with != source_digests(trial)["baseline"])
+    if made_with != source_digests(trial)["baseline"]:
+        return True
+    now = {
+        "settings": {**settings_of(trial.load_baseline()), **trial.settings},
+        "options": asdict(trial.load_task().options),
+    }
+    for group, values in json.loads(json.dumps(now)).items():
+        then = record.get("facts", {}).get(group, {})
+        if any(then[name] != value for name, value in values.items() if name in then):
+            return True
+    return False
 
 
 def plan(trials: Sequence[Trial], store: Store) -> list[Planned]:
@@ -38,7 +57,8 @@ def plan(trials: Sequence[Trial], store: Store) -> list[Planned]:
     planned = []
     for trial in trials:
         if record := store.read(trial.identity, trial.key):
-            planned.append(Planned(trial, "stale" if is_stale(trial, record) else "done"))
+            stale = is_stale(trial, record)
+            planned.append(Planned(trial, "stale", _STALE) if stale else Planned(trial, "done"))
         elif (failure := store.read_failure(trial.identity, trial.key)) is None:
             planned.append(Planned(trial, "missing"))
         else:
@@ -59,24 +79,38 @@ def parameter_counts(trials: Sequence[Trial]) -> dict[str, int | None]:
     """Exact count of trainable weights of each trial's model, by key; None where unsupported.
 
     Trials that differ in their seed alone are built once.
+
+    Raises:
+        UsageError: a model cannot be built with the values that were asked for.
     """
     seen: dict[str, int | None] = {}
     counts = {}
     for trial in trials:
-        shape = replace(trial, seed=0).key
-        if shape not in seen:
-            try:
-                seen[shape] = build(trial).parameter_count
-            except Unsupported:
-                seen[shape] = None
-        counts[trial.key] = seen[shape]
+        shape = replace(trial, seed=0)
+        if shape.key not in seen:
+            seen[shape.key] = _parameter_count(shape)
+        counts[trial.key] = seen[shape.key]
     return counts
 
 
-def matched(trial: Trial, target: int | float) -> tuple[Trial, Match] | None:
+def _parameter_count(trial: Trial) -> int | None:
+    try:
+        return build(trial).parameter_count
+    except Unsupported:
+        return None
+    except UsageError:
+        raise
+    except Exception as error:
+        if trial.settings or trial.options:  # what the user chose; else the trial tells it
+            raise UsageError(f"{trial.label}: {str(error).partition(chr(10))[0]}") from None
+        return None
+
+
+def matched(trial: Trial, target: int | float) -> tuple[list[Trial], Match] | None:
     """``trial`` with its baseline's size setting solved for ``target`` weights in its slots.
 
-    None where the trial fills no slot (dense), or where the baseline cannot have the sizes.
+    Beyond 5 % off, the value on the other side of the target is a trial too. None where the trial
+    fills no slot (dense), or where the baseline cannot have the sizes.
     """
     if not trial.slots:
         return None
@@ -91,15 +125,20 @@ def matched(trial: Trial, target: int | float) -> tuple[Trial, Match] | None:
             f"{trial.baseline}.{match.setting} is solved for by --match-parameters: "
             "leave it out of --set"
         )
-    settings = {**trial.settings, **match.settings}
-    solved = Trial.create(
+    values = [match.value, match.neighbour] if match.unmatched else [match.value]
+    return [_resized(trial, match.setting, value) for value in values if value is not None] or [
+        trial
+    ], match
+
+
+def _resized(trial: Trial, setting: str | None, value: int) -> Trial:
+    return Trial.create(
         trial.task_source or trial.task,
         trial.baseline_source or trial.baseline,
-        settings=settings,
+        settings={**trial.settings, **({} if setting is None else {setting: value})},
         slots=trial.slots,
         options={**trial.options, "dataset": trial.dataset},
         budget=trial.budget,
         seed=trial.seed,
         dtype=trial.dtype,
     )
-    return solved, match

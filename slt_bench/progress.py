@@ -25,7 +25,7 @@ class Watch:
 
     def __init__(self, total: int) -> None:
         self.total = total
-        self.ended = 0
+        self.attempts: dict[str, int] = {}
         self.bars: dict[str, TaskID] = {}
         self.display: Progress | None = None
         if sys.stderr.isatty():
@@ -63,15 +63,16 @@ class Watch:
             self.display.update(bar, completed=done, total=total, loss=f"loss {loss:.4g}")
 
     def finished(self, trial: Trial, ending: Ending, seconds: float) -> None:
-        self.ended += 1
+        attempt = self.attempts[trial.key] = self.attempts.get(trial.key, 0) + 1
+        again = f", attempt {attempt}" if attempt > 1 else ""
         message = f": {ending.message}" if ending.message else ""
         line = (
-            f"[{self.ended}/{self.total}] {ending.status:8} {trial.key[:8]} {trial.label} "
-            f"({seconds:.1f} s){message}"
+            f"[{len(self.attempts)}/{self.total}] {ending.status:8} {trial.key[:8]} {trial.label} "
+            f"({seconds:.1f} s{again}){message}"
         )
         if self.display is None:
             print(line, file=sys.stderr, flush=True)
             return
         self.display.remove_task(self.bars.pop(trial.key))
-        self.display.update(self.overall, completed=self.ended)
+        self.display.update(self.overall, completed=len(self.attempts))
         self.display.console.print(line, highlight=False, markup=False)

@@ -14,14 +14,20 @@ candidate c, not the old state.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, TypeGuard
 
 import torch
 from torch import Tensor, nn
 
 from slt_bench._scan import scan
+from slt_bench.kernels import Kernel, available, quickest, usable
+from slt_bench.kernels.sequence import fused, fused_available
 from slt_bench.layers import dense_weight, stochastic
+
+# With fewer multiply-adds of dense maps in a sequence, measuring costs more than it gains.
+_WORTH_MEASURING = 10**8
+_MEASURED_STEPS = 16
 
 #: Builds the map of one slot: ``(in_features, out_features, bias) -> nn.Module``.
 Factory = Callable[[int, int, bool], nn.Module]
@@ -45,20 +51,31 @@ class GRU(nn.Module):
 
     * ``eager``: a loop over time that calls every map at every step. It takes any map.
     * ``scan``: the recurrent maps as dense matrices, built once a call; the input maps called once
-      for all steps; the sequence as one function with a hand-written backward. Its gradients cannot
-      be differentiated again (RuntimeError). Every map costs what a dense one costs: with a hidden
-      size of several hundred, maps of one or two small products (diagonal, low rank) are quicker
-      under ``eager``.
-    * ``auto``: ``scan``, but ``eager`` where
+      for all steps; the sequence as one function with a hand-written backward, in plain torch.
+    * ``fused``: the sequence in one compiled function on the CPU. A map that brings a kernel (see
+      ``slt_bench.kernels``) is applied at each step, any other one is a dense matrix, built once
+      a call.
 
-      - a map is ``stochastic`` (it draws random numbers in each call, so anew at each step);
-      - a map or a part of it has hooks, which a dense matrix would pass by;
-      - a recurrent map has no matrix to ask for: it is no ``nn.Linear`` and has neither a
-        ``dense_weight()`` nor ``in_features``;
-      - the input is neither float32 nor float64, or autocast is on for its device;
-      - there is one time step only, so nothing to gain.
+    ``scan`` and ``fused`` can be differentiated once only (RuntimeError). Neither runs where
 
-      Asking for ``scan`` by name passes over the last rule; for the others ``forward`` raises.
+    - a map is ``stochastic`` (it draws random numbers in each call, so anew at each step), but for
+      recurrent maps under ``fused`` whose kernel takes what was drawn;
+    - a map or a part of it has hooks, which a dense matrix would pass by;
+    - a recurrent map has no matrix to ask for: it is no ``nn.Linear`` and has neither a
+      ``dense_weight()`` nor ``in_features`` (``fused``: nor a kernel);
+    - the input is neither float32 nor float64, or autocast is on for its device;
+
+    and ``fused`` does not off the CPU or where no kernel can be built. ``auto`` takes the quickest
+    of those that run:
+
+    - ``eager`` where there is one time step only;
+    - with few multiply-adds in all (10**8 in dense maps) ``fused``, else ``scan``, else ``eager``;
+    - with more the one that takes the least processor time over 16 steps, forward and backward, of
+      these very maps, sizes, batch and number of threads. It is measured once a machine, in about
+      a second, and remembered (``slt_bench.kernels.measured_file``). Without gradients it is
+      measured apart, forward alone. On other devices than the CPU: ``scan``, else ``eager``.
+
+    To run a model again exactly as before set ``strategy`` to its ``last_strategy``.
 
     Raises:
         ValueError: for an unknown slot or strategy, a size below 1, or a recurrent map that has a
@@ -75,7 +92,7 @@ class GRU(nn.Module):
         "input_update",
         "input_state",
     )
-    strategies: ClassVar[tuple[str, ...]] = ("auto", "eager", "scan")
+    strategies: ClassVar[tuple[str, ...]] = ("auto", "eager", "scan", "fused")
 
     reset: nn.Module
     update: nn.Module
@@ -155,41 +172,82 @@ class GRU(nn.Module):
                 f"h0 must be ({x.shape[0]}, {self.hidden_size}) and {x.dtype} as x, "
                 f"got {tuple(h0.shape)} and {h0.dtype}"
             )
-        strategy = self._pick_strategy(x)
+        steps = x.transpose(0, 1)
+        strategy = self._pick_strategy(steps, h0)
         if self.training or self.last_strategy is None:
             self.last_strategy = strategy
-        run = self._eager if strategy == "eager" else self._scan
-        states, last = run(x.transpose(0, 1), h0)
+        states, last = self._run(strategy, steps, h0)
         return states.transpose(0, 1), last
 
-    def _pick_strategy(self, x: Tensor) -> str:
+    def _run(self, strategy: str, x: Tensor, h0: Tensor) -> tuple[Tensor, Tensor]:
+        run = {"eager": self._eager, "scan": self._scan, "fused": self._fused}[strategy]
+        return run(x, h0)
+
+    def _pick_strategy(self, x: Tensor, h0: Tensor) -> str:
         """The strategy that runs for input x, by the rule in the class's docstring."""
         if self.strategy == "eager":
             return "eager"
         if self.strategy not in self.strategies:
             raise ValueError(_unknown_strategy(self.strategy))
-        obstacle = self._obstacle(x)
-        if self.strategy == "auto":
-            return "scan" if obstacle is None and x.shape[1] > 1 else "eager"
-        if obstacle is not None:
-            raise ValueError(
-                f"strategy 'scan' cannot run: {obstacle}; use strategy 'eager' or 'auto'"
-            )
-        return "scan"
+        if self.strategy != "auto":
+            if (obstacle := self._obstacle(x, self.strategy)) is not None:
+                raise ValueError(
+                    f"strategy {self.strategy!r} cannot run: {obstacle}; "
+                    "use strategy 'eager' or 'auto'"
+                )
+            return self.strategy
+        if x.shape[0] == 1:
+            return "eager"
+        able = [s for s in ("fused", "scan") if self._obstacle(x, s) is None] + ["eager"]
+        time, batch = x.shape[:2]
+        work = 3 * time * batch * self.hidden_size**2
+        if len(able) == 1 or x.device.type != "cpu" or work < _WORTH_MEASURING:
+            return able[0]
+        return self._quickest(able, x, h0)
 
-    def _obstacle(self, x: Tensor) -> str | None:
-        """Why scan would not compute what eager does, in words, or None."""
+    def _quickest(self, able: Sequence[str], x: Tensor, h0: Tensor) -> str:
+        """The strategy that takes the least processor time for these maps and sizes."""
+        learning = torch.is_grad_enabled()
+        weights = [p for p in self.parameters() if p.requires_grad]
+
+        def way(strategy: str) -> Callable[[], object]:
+            def once() -> None:
+                with torch.inference_mode(False), torch.set_grad_enabled(learning):
+                    start = x[:_MEASURED_STEPS].detach().clone(), h0.detach().clone()
+                    _, last = self._run(strategy, *start)
+                    if last.requires_grad:
+                        torch.autograd.grad(last.sum(), weights, allow_unused=True)
+
+            return once
+
+        maps = "; ".join(f"{slot} {self.get_submodule(slot)}" for slot in self.slots)
+        case = (
+            f"GRU {'training' if learning else 'inference'}, batch {x.shape[1]}, {x.dtype}, {maps}"
+        )
+        return quickest(case, {strategy: way(strategy) for strategy in able})
+
+    def _obstacle(self, x: Tensor, strategy: str) -> str | None:
+        """Why a strategy would not compute what eager does, in words, or None."""
         if x.dtype not in (torch.float32, torch.float64):
             return f"the input is {x.dtype}, not float32 or float64"
         if torch.is_autocast_enabled(x.device.type):
             return "autocast is on"
+        if strategy == "fused":
+            if not usable(x):
+                return "the input is no plain CPU tensor, or SLT_BENCH_KERNELS=0"
+            if not fused_available(x.dtype):
+                return "no C compiler was found"
         for slot in self.slots:
             layer = self.get_submodule(slot)
-            if stochastic(layer):
-                return f"the map in slot {slot!r} draws random numbers at each step"
+            recurrent = not slot.startswith("input_")
             if _has_hooks(layer):
                 return f"the map in slot {slot!r} has hooks"
-            if not slot.startswith("input_") and not _has_matrix(layer):
+            own = _kernel_of(layer, x) if recurrent and strategy == "fused" else None
+            if own is not None and (own.draw is not None or not stochastic(layer)):
+                continue
+            if stochastic(layer):
+                return f"the map in slot {slot!r} draws random numbers at each step"
+            if recurrent and not _has_matrix(layer):
                 return f"the map in slot {slot!r} has neither dense_weight() nor in_features"
         return None
 
@@ -211,15 +269,26 @@ class GRU(nn.Module):
         maps = (self.reset, self.update, self.state)
         reset, update, state = (dense_weight(layer).to(x) for layer in maps)
         w_gates, w_state = torch.cat([reset, update]), state.contiguous()
-        x = x.contiguous()
+        x, w_in, b_in = self._inputs(x.contiguous())
+        return scan(x, w_in, b_in, h0, w_gates, w_state)
+
+    def _fused(self, x: Tensor, h0: Tensor) -> tuple[Tensor, Tensor]:
+        """All steps in compiled code; x is (time, batch, features)."""
+        maps = [
+            dense_weight(layer).to(x) if (own := _kernel_of(layer, x)) is None else own
+            for layer in (self.reset, self.update, self.state)
+        ]
+        x, w_in, b_in = self._inputs(x)
+        return fused(x, w_in, b_in, h0, maps)
+
+    def _inputs(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """x with the input maps as one matrix and bias; or, where they are more, what they make."""
         layers = [self.input_reset, self.input_update, self.input_state]
         plain = [layer for layer in layers if _is_plain(layer)]
         if len(plain) == len(layers):
             w_in = torch.cat([layer.weight for layer in plain])
-            b_in = torch.cat([layer.bias for layer in plain])
-            return scan(x, w_in, b_in, h0, w_gates, w_state)
-        projections = torch.cat([layer(x) for layer in layers], dim=2)
-        return scan(projections, None, None, h0, w_gates, w_state)
+            return x, w_in, torch.cat([layer.bias for layer in plain])
+        return torch.cat([layer(x) for layer in layers], dim=2), None, None
 
 
 def _unknown_strategy(strategy: str) -> str:
@@ -233,6 +302,13 @@ def _is_plain(layer: nn.Module) -> TypeGuard[nn.Linear]:
         and type(layer).forward is nn.Linear.forward
         and layer.bias is not None
     )
+
+
+def _kernel_of(layer: nn.Module, x: Tensor) -> Kernel | None:
+    """The layer's kernel, where it has one that can run in the dtype of x."""
+    offer = getattr(layer, "kernel", None)
+    own = offer() if callable(offer) else None
+    return own if isinstance(own, Kernel) and available(own, x.dtype) else None
 
 
 def _has_matrix(layer: nn.Module) -> bool:

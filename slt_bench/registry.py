@@ -220,12 +220,12 @@ def _literals(node: ast.ClassDef) -> list[tuple[str, Any]]:
 
 
 def settings_of(baseline: type[Any]) -> dict[str, Any]:
-    """A baseline's settings and their defaults: what follows (in_features, out_features, bias)."""
+    """A baseline's settings and their defaults: what follows the two sizes and the bias."""
     parameters = list(inspect.signature(baseline).parameters.values())
     return {
         p.name: None if p.default is p.empty else p.default
-        for p in parameters
-        if p.name not in ("in_features", "out_features", "bias", "device", "dtype")
+        for p in parameters[2:]
+        if p.name not in ("bias", "device", "dtype")
         and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
     }
 
@@ -236,27 +236,43 @@ def is_control(baseline: type[Any]) -> bool:
 
 
 def source_digest(cls: type[Any]) -> str:
-    """sha256 of the syntax tree behind a class: its file and that file's own helpers.
+    """sha256 of the syntax trees behind a class: its file, those of the classes it inherits from
+    (torch's and Python's own aside), and the helpers that they import from their own folders.
 
-    Comments, docstrings, layout and compiled kernels (``_*_kernel.py``, which tests hold to the
+    Comments, docstrings, layout and compiled kernels (``*_kernel``, which tests hold to the
     formula) do not count: only an edited formula changes the digest.
     """
-    path = inspect.getsourcefile(cls)
-    if path is None:
-        return hashlib.sha256(f"{cls.__module__}.{cls.__qualname__}".encode()).hexdigest()
-    return _tree_digest(Path(path))
+    paths = []
+    for each in cls.__mro__:
+        if each is not cls and each.__module__.startswith(_FOREIGN):
+            continue
+        try:
+            path = inspect.getsourcefile(each)
+        except TypeError:
+            path = None
+        if path is None:
+            name = f"{cls.__module__}.{cls.__qualname__}"
+            return hashlib.sha256(name.encode()).hexdigest()
+        paths.append(Path(path))
+    return _tree_digest(tuple(dict.fromkeys(paths)))
+
+
+#: Their code is named by its version in the record. Classes of the harness are its contracts.
+_FOREIGN = ("torch.", "builtins", "abc", "typing", "slt_bench.task")
 
 
 @cache
-def _tree_digest(path: Path) -> str:
-    files, pending = [], [path]
+def _tree_digest(paths: tuple[Path, ...]) -> str:
+    files: dict[Path, str] = {}
+    pending = list(paths)
     while pending:
         file = pending.pop()
+        if file in files:
+            continue
         tree = ast.parse(file.read_text(encoding="utf-8"))
-        files.append((file.stem, _shape(_without_docstrings(tree))))
-        seen = {stem for stem, _ in files} | {p.stem for p in pending}
-        pending += [h for h in _helpers(tree, file.parent) if h.stem not in seen]
-    text = "\n".join(f"{stem}\n{tree}" for stem, tree in sorted(files))
+        files[file] = _shape(_without_docstrings(tree))
+        pending += _helpers(tree, file)
+    text = "\n".join(sorted(f"{file.stem}\n{tree}" for file, tree in files.items()))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -277,10 +293,21 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
     return tree
 
 
-def _helpers(tree: ast.Module, beside: Path) -> list[Path]:
+def _helpers(tree: ast.Module, file: Path) -> list[Path]:
+    """Files beside ``file`` that it imports; in baselines/ and tasks/ the underscored ones."""
     names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             names |= {(node.module or "").rpartition(".")[2], *(alias.name for alias in node.names)}
-    candidates = [beside / f"{n}.py" for n in sorted(names) if n.startswith("_")]
-    return [p for p in candidates if p.is_file() and not p.stem.endswith("_kernel")]
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    built_in = file.parent in (folder("baselines"), folder("tasks"))
+    installed = {"site-packages", "dist-packages"} & set(file.parts)
+    return [
+        path
+        for name in sorted(names)
+        if not installed
+        and not name.endswith("_kernel")
+        and (not built_in or name.startswith("_"))
+        and (path := file.parent / f"{name}.py").is_file()
+    ]

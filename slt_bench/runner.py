@@ -19,10 +19,19 @@ from slt_bench import evidence
 from slt_bench.layers import Unsupported, count_parameters, multiply_adds
 from slt_bench.provenance import provenance, source_digests
 from slt_bench.registry import is_control, settings_of
-from slt_bench.store import Record, Store, find_reports
+from slt_bench.store import SCHEMA, Record, Store, find_reports
 from slt_bench.task import FilledSlot, Streams, Task, fill_slots, slot_maker
-from slt_bench.training import Checkpoint, Diverged, State, Stopped, evaluate, train
-from slt_bench.trial import SCHEMA, Trial
+from slt_bench.training import (
+    CHECKPOINT_SECONDS,
+    Checkpoint,
+    Diverged,
+    State,
+    Stopped,
+    evaluate,
+    strategies,
+    train,
+)
+from slt_bench.trial import Trial, canonical_json
 
 Status = Literal[
     "done", "stopped", "diverged", "unsupported", "out of memory", "error", "crashed", "timeout"
@@ -92,7 +101,7 @@ def run(
     store = Store(find_reports(results))
     if force or store.read(trial.identity, trial.key) is None:
         folder = None if data is None else Path(data)
-        result = attempt(trial, store, device=device, data=folder, force=force)
+        result = attempt(trial, store, device=device, data=folder)
         if result.status != "done":
             raise RuntimeError(f"{trial.label}: {result.status}: {result.message}")
     record = store.read(trial.identity, trial.key)
@@ -106,23 +115,18 @@ def attempt(
     *,
     device: str = "cpu",
     data: Path | None = None,
-    force: bool = False,
-    checkpoint_seconds: float | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     stop: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int, float], None] = lambda done, total, loss: None,
 ) -> Ending:
     """Train a trial, publish its record or its failure, and say how it ended. Never raises.
 
-    With ``force`` a checkpoint of the same trial is thrown away first.
+    A checkpoint of the same trial and the same code is gone on from.
     """
     path = store.checkpoint(trial.key)
-    if force:
-        path.unlink(missing_ok=True)
-    checkpoint = (
-        Checkpoint(path) if checkpoint_seconds is None else (Checkpoint(path, checkpoint_seconds))
-    )
     try:
         _keep_out_of_git(store.checkpoints)
+        checkpoint = Checkpoint(path, checkpoint_seconds, canonical_json(source_digests(trial)))
         built = build(trial, data)
         model = built.model.to(device)
         state = train(
@@ -156,10 +160,14 @@ def attempt(
 
 
 def fail(trial: Trial, store: Store, status: Status, message: str, **more: Any) -> Ending:
-    """Publish a failure; ``more`` goes into its record."""
+    """Publish a failure; ``more`` goes into its record. Where it cannot be written, say so."""
     head = {"schema": SCHEMA, "key": trial.key, "kind": "train", "trial": trial.identity}
     facts = {"source": source_digests(trial)}
-    store.publish_failure({**head, "status": status, "error": message, "provenance": facts, **more})
+    failure = {**head, "status": status, "error": message, "provenance": facts, **more}
+    try:
+        store.publish_failure(failure)
+    except OSError as error:
+        message = f"{message} (not recorded: {error.strerror})"
     return Ending(status, message)
 
 
@@ -188,7 +196,7 @@ def _record(trial: Trial, built: Built, state: State, device: torch.device) -> R
         "curves": {built.task.curve_split: state.curve, "training": state.training_curve},
         "summary": state.summary,
         "facts": _facts(trial, built),
-        "provenance": provenance(trial, device, _strategy(built.model)),
+        "provenance": provenance(trial, device, next(iter(strategies(built.model).values()), None)),
     }
 
 
@@ -249,9 +257,3 @@ def _facts(trial: Trial, built: Built) -> dict[str, Any]:
         "settings": settings,
         "options": asdict(built.task.options),
     }
-
-
-def _strategy(model: nn.Module) -> str | None:
-    """The execution strategy of the model's recurrent part, where it has one."""
-    names = (getattr(module, "last_strategy", None) for module in model.modules())
-    return next((name for name in names if name), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 from pathlib import Path
 
 from slt_bench import registry
@@ -33,7 +34,7 @@ def new_baseline(name: str, folder: Path | None = None) -> list[str]:
         UsageError: a name that is no Python identifier, or that is taken.
     """
     stem = registry.snake_case(name.replace("-", "_"))
-    if not stem.isidentifier() or stem.startswith("_"):
+    if not stem.isidentifier() or stem.startswith("_") or keyword.iskeyword(stem):
         raise UsageError(f"{name!r} cannot name a baseline: use letters, digits and underscores")
     if stem in registry.entries("baselines"):
         raise UsageError(f"the baseline {stem!r} exists: choose another name")

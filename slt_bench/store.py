@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Record = dict[str, Any]
+#: Of records and of a trial's identity.
+SCHEMA = 1
 
 
 def find_reports(given: str | os.PathLike[str] | None = None) -> Path:
@@ -69,6 +73,16 @@ class Store:
         write_atomically(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
         return path
 
+    def check_writable(self) -> None:
+        """Raises UsageError where no record could be written: better now than after training."""
+        try:
+            write_atomically(self.results / ".writable", "")
+            (self.results / ".writable").unlink()
+        except OSError as error:
+            raise UsageError(
+                f"cannot write to {self.results}: {error.strerror}; give another --results folder"
+            ) from None
+
     def read(self, identity: Mapping[str, Any], key: str) -> Record | None:
         """The finished record of a trial, or None."""
         return _read(self.path(identity, key))
@@ -94,28 +108,55 @@ class Store:
         Raises:
             UsageError: none, or several, do.
         """
-        paths = sorted(self.results.glob(f"*/*/*/{prefix}*.json"))
-        if len(paths) != 1:
-            hits = ", ".join(p.name.partition(".")[0][:12] for p in paths[:4])
-            what = (
-                f"{len(paths)} records match {prefix!r}: {hits}"
-                if paths
-                else (f"no record's key starts with {prefix!r} in {self.results}")
-            )
+        if not re.fullmatch("[0-9a-f]{4,}", prefix):
+            raise UsageError(f"{prefix!r} is no key: give at least 4 of its hexadecimal digits")
+        found: dict[str, Path] = {}
+        for path in sorted(self.results.glob(f"*/*/*/{prefix}*.json")):
+            # KEY.json sorts behind KEY.failed.json: a finished record stands before a failure.
+            found[path.name.partition(".")[0]] = path
+        if len(found) != 1:
+            what = f"no record's key starts with {prefix!r} in {self.results}"
+            if found:
+                hits = ", ".join(key[:12] for key in sorted(found)[:4])
+                what = f"{len(found)} records match {prefix!r}: {hits}"
             raise UsageError(f"{what}; tables and 'slt-bench list trials' print the keys")
-        record = _read(paths[0])
-        assert record is not None
+        record = _read(next(iter(found.values())))
+        if record is None:
+            raise UsageError(f"the record of {prefix!r} is damaged: run its trial again")
         return record
 
 
+#: What every record has, and what a finished one has beside.
+_HEAD = {"schema", "key", "kind", "trial", "status"}
+_BODY = {"metrics", "timing", "parameter_count", "curves", "facts", "provenance"}
+
+
 def _read(path: Path) -> Record | None:
+    """The record of a file, or None: there is none, or (with a warning) it is damaged."""
     try:
-        record: Record = json.loads(path.read_text(encoding="utf-8"))
+        record: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise UsageError(f"{path} is not a record ({error}): delete it and run again") from None
-    return record
+        record, damage = None, str(error)
+    else:
+        damage = _damage(record)
+    if damage:
+        warnings.warn(f"left out {path}: {damage}; delete it and run its trial again", stacklevel=2)
+        return None
+    found: Record = record
+    return found
+
+
+def _damage(record: Any) -> str:
+    """Why this is no record that tables could read, or nothing."""
+    if not isinstance(record, dict) or _HEAD - set(record):
+        return "it has no head"
+    if record["schema"] != SCHEMA:
+        return f"its schema is {record['schema']}, not {SCHEMA}"
+    if record["kind"] == "train" and record["status"] == "done" and _BODY - set(record):
+        return f"it lacks {', '.join(sorted(_BODY - set(record)))}"
+    return ""
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -80,6 +81,16 @@ class Options:
     learning_rate: float | None
     batch_size: int
     penalty_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Subclasses check their own fields too. Raises ValueError: what is wrong and allowed."""
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size={self.batch_size}: give a whole number from 1")
+        rate = self.learning_rate
+        if rate is not None and not (isfinite(rate) and rate > 0):
+            raise ValueError(f"learning_rate={rate}: give a number above 0")
+        if not (isfinite(self.penalty_weight) and self.penalty_weight >= 0):
+            raise ValueError(f"penalty_weight={self.penalty_weight}: give a number from 0")
 
 
 @dataclass(frozen=True)

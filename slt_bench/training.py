@@ -46,10 +46,15 @@ class State:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a running trial keeps its state, and how often."""
+    """Where a running trial keeps its state, and how often.
+
+    ``source`` names the code that trains (its digests). A checkpoint of other code, or one that
+    cannot be read, is thrown away: nothing is half trained by a formula that is no more.
+    """
 
     path: Path
     every_seconds: float = CHECKPOINT_SECONDS
+    source: str = ""
 
     def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, state: State) -> None:
         content = {
@@ -57,6 +62,8 @@ class Checkpoint:
             "optimizer": optimizer.state_dict(),
             "state": vars(state),
             "threads": torch.get_num_threads(),
+            "strategies": strategies(model),
+            "source": self.source,
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
@@ -73,11 +80,26 @@ class Checkpoint:
         """Restore the model and the optimiser; a new State where there is no checkpoint."""
         if not self.path.exists():
             return State()
-        content = torch.load(self.path, map_location="cpu", weights_only=True)
+        try:
+            content = torch.load(self.path, map_location="cpu", weights_only=True)
+        except Exception:  # whatever a damaged file makes torch raise
+            content = {}
+        if content.get("source") != self.source:
+            self.path.unlink()
+            return State()
         model.load_state_dict(content["model"])
         optimizer.load_state_dict(content["optimizer"])
-        torch.set_num_threads(content["threads"])  # products round differently at another count
+        # Sums round differently with another number of threads, or by another strategy.
+        torch.set_num_threads(content["threads"])
+        for name, strategy in content["strategies"].items():
+            model.get_submodule(name).strategy = strategy
         return State(**content["state"])
+
+
+def strategies(model: nn.Module) -> dict[str, str]:
+    """``{module name: strategy}`` of recurrent modules that have run: how they were executed."""
+    found = ((name, getattr(m, "last_strategy", None)) for name, m in model.named_modules())
+    return {name: strategy for name, strategy in found if strategy}
 
 
 def place(batch: Batch, like: Tensor) -> Batch:

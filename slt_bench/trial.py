@@ -9,15 +9,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
+from math import isfinite
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from slt_bench import registry
 from slt_bench.errors import UsageError, unknown
+from slt_bench.store import SCHEMA
 from slt_bench.task import BUDGETS, Options, Task
 
-SCHEMA = 1
 DTYPES = ("float32", "float64", "bfloat16")
 
 
@@ -83,6 +84,8 @@ class Trial:
         checked = _check_settings(baseline_entry.name, registry.load_baseline(baseline), settings)
         if dtype not in DTYPES:
             raise unknown("dtype", dtype, DTYPES)
+        if type(seed) is not int or seed < 0:
+            raise UsageError(f"seed {seed!r}: give a whole number from 0")
         filled = slot_names(task_class, task_entry.name, slots)
         if baseline_entry.name == "dense" and not checked:
             filled = ()  # what no baseline fills is dense: one trial, whichever slots are named
@@ -213,8 +216,10 @@ def _coerce(name: str, value: Any, kinds: set[type]) -> Any:
     """``value`` as one of ``kinds`` (none: whatever it is); "none" stands for None."""
     if isinstance(value, str) and value.lower() == "none":
         value = None
-    if isinstance(value, list):
-        value = tuple(value)
+    if isinstance(value, list | tuple):
+        value = tuple(int(v) if type(v) is float and v.is_integer() else v for v in value)
+    if isinstance(value, float) and not isfinite(value):
+        raise UsageError(f"{name}={value!r}: give a finite number")
     if not kinds or type(value) in kinds:
         return value
     if float in kinds and type(value) is int:

@@ -95,10 +95,26 @@ known = "It is made up."
         (["report", "--format", "pdf"], "no format 'pdf'"),
         (["report", "--against", "flor"], "did you mean 'floor'"),
         (["list", "suits"], "did you mean 'suites'"),
-        (["show", "abc"], "no record's key starts with 'abc'"),
+        (["show", "abcd"], "no record's key starts with 'abcd'"),
+        (["show", "*"], "is no key"),
         (["check", "dnese"], "did you mean 'dense'"),
         (["new", "baseline", "dense"], "exists"),
         (["new", "baseline", "two words"], "cannot name a baseline"),
+        (["new", "baseline", "class"], "cannot name a baseline"),
+        (["report", "table1", "--budget", "quik"], "did you mean 'quick'"),
+        (["run", "-t", "adding", "--engine", "inline", "--timeout", "3s"], "leave out --engine"),
+        (
+            [
+                "run",
+                "-b",
+                "torch.nn:Linear",
+                "-b",
+                "torch.nn.modules.linear:Linear",
+                "-t",
+                "adding",
+            ],
+            "two classes are called 'Linear'",
+        ),
         (["no-such-verb"], "No such command"),
     ],
 )
@@ -158,8 +174,35 @@ def test_values_are_swept(run, toy_layer):
 def test_sizes_are_matched_and_the_miss_is_told(run, toy_layer):
     code, out, _ = run("-b", toy_layer, "-b", "dense", "--match-parameters", "0.7", "--dry-run")
     assert code == 0
-    assert "ToyTask ToyLayer: rank=2, 24 weights for 25 (-4.0%)" in out
+    assert "ToyTask ToyLayer: rank=2, 24 weights for 25 (-4.0%)\n" in out
     assert "dense: fills no slot" in out
+
+
+def test_beyond_five_percent_both_neighbours_run(run, toy_layer):
+    _, out, _ = run("-b", toy_layer, "--match-parameters", "30", "--dry-run")
+    assert "rank=2, 24 weights for 30 (-20.0%): unmatched, rank=3 runs too" in out
+    assert "2 trials" in out
+
+
+def test_values_that_cannot_be_built_are_refused_before_anything_runs(run, toy_layer):
+    for change in ("ToyLayer.rank=-3", "ToyTask.batch_size=0", "ToyTask.learning_rate=NaN"):
+        code, out, err = run("-b", toy_layer, "--set", change)
+        assert (code, out) == (2, "")
+        assert len(err.splitlines()) == 1
+
+
+def test_what_layers_print_stays_out_of_the_document(cli, toy_task):
+    Path("loud.py").write_text(
+        "from torch import nn\n"
+        "print('imported')\n"
+        "class Loud(nn.Linear):\n"
+        "    def forward(self, x):\n"
+        "        print('forward')\n"
+        "        return super().forward(x)\n"
+    )
+    code, out, _ = cli("run", "-t", toy_task, "-b", "loud.py", "--budget", "smoke", "--json")
+    assert code == 0
+    assert json.loads(out)["trials"][0]["status"] == "done"
 
 
 def test_failures_are_told_and_the_rest_goes_on(run, toy_layer):

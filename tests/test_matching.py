@@ -86,3 +86,21 @@ def test_targets(text, target):
 def test_wrong_targets(text):
     with pytest.raises(UsageError, match="cannot match"):
         parse_target(text)
+
+
+class Constant(nn.Module):
+    size_setting = "rank"
+
+    def __init__(self, in_features, out_features, bias=True, *, rank=1):
+        super().__init__()
+        self.weight = nn.Linear(3, 3)
+
+
+def test_a_setting_that_changes_no_size_ends_the_search():
+    assert match_parameters(Constant, [(5, 5, False)], 1_000_000).count == 12
+
+
+def test_the_value_on_the_other_side_is_told(layer):
+    match = match_parameters(layer, SQUARE, 130)
+    assert (match.value, match.neighbour, match.unmatched) == (3, 2, True)
+    assert not match_parameters(layer, SQUARE, 144).unmatched

@@ -64,6 +64,21 @@ def test_what_is_due(trial, tmp_path, monkeypatch):
     assert due(plan(trials, store), stale="rerun") == trials
 
 
+@pytest.mark.parametrize("group", ["settings", "options"])
+def test_a_value_that_has_changed_since_makes_a_record_stale(trial, tmp_path, group):
+    store = Store(tmp_path)
+    run(trial(), tmp_path)
+    path = store.path(trial().identity, trial().key)
+    record = json.loads(path.read_text())
+    name = {"settings": "rank", "options": "width"}[group]
+    record["facts"][group][name] += 1
+    path.write_text(json.dumps(record))
+    assert state(trial(), store) == "stale"
+    del record["facts"][group][name]  # a value that was added later
+    path.write_text(json.dumps(record))
+    assert state(trial(), store) == "done"
+
+
 def test_a_record_without_digest_is_stale_not_lost(trial, tmp_path):
     store = Store(tmp_path)
     run(trial(), tmp_path)
@@ -94,11 +109,12 @@ def test_models_that_differ_in_the_seed_alone_are_built_once(trial, monkeypatch)
 
 
 def test_sizes_are_matched_over_the_filled_slots(trial):
-    solved, match = matched(trial(slots=["all"]), 0.5)
+    (solved, other), match = matched(trial(slots=["all"]), 0.5)
     # first: 6 -> 6 with bias, second: 6 -> 6 without; rank r has 12 r + 6 and 12 r weights
     assert match.target == 36
     assert (match.value, match.count) == (1, 30)
     assert solved.settings == {"rank": 1}
+    assert other.settings == {}  # rank 2, the default, stands on the other side of the target
     assert matched(trial("dense"), 0.5) is None
     assert matched(trial(f"{FAULTY}:Refusing"), 0.5) is None
     assert registry.resolve("baselines", solved.baseline_source).name == "ToyLayer"

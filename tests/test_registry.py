@@ -112,6 +112,12 @@ def test_settings_are_what_follows_the_signature_of_linear():
     assert registry.settings_of(Layer) == {"rank": 8, "gain": None}
     assert registry.settings_of(torch.nn.Linear) == {}
 
+    class Renamed(torch.nn.Module):
+        def __init__(self, inputs, outputs, bias=True, rank=8):
+            super().__init__()
+
+    assert registry.settings_of(Renamed) == {"rank": 8}
+
 
 class TestDigest:
     def digest(self, folder, text, helper="x = 1\n", kernel="x = 1\n"):
@@ -121,7 +127,7 @@ class TestDigest:
         write(folder, "_helper.py", helper)
         write(folder, "_fast_kernel.py", kernel)
         path = write(folder, "mine.py", head + text)
-        return registry._tree_digest(path)
+        return registry._tree_digest((path,))
 
     def test_comments_docstrings_and_layout_do_not_count(self, tmp_path):
         edited = LAYER.replace('"""Line one."""', '"""Another line."""').replace(
@@ -138,6 +144,23 @@ class TestDigest:
         base = self.digest(tmp_path / "a", LAYER)
         assert self.digest(tmp_path / "b", LAYER, helper="x = 2\n") != base
         assert self.digest(tmp_path / "c", LAYER, kernel="x = 2\n") == base
+
+    def test_inherited_formulas_count(self, tmp_path):
+        parent = LAYER.replace("MyLayer", "Parent")
+        child = "from parent import Parent\nclass Child(Parent):\n    pass\n"
+
+        def digest(name, text):
+            folder = tmp_path / name
+            folder.mkdir()
+            write(folder, "parent.py", text)
+            return registry._tree_digest((write(folder, "child.py", child),))
+
+        assert digest("a", parent) != digest("b", parent.replace("* self.out", "+ self.out"))
+
+    def test_a_subclass_has_the_files_of_its_parents(self):
+        wavelet_like = type("Sub", (registry.load_baseline("dense"),), {})
+        own = registry.source_digest(registry.load_baseline("dense"))
+        assert registry.source_digest(wavelet_like) != own
 
     def test_installed_classes_have_one(self):
         digest = registry.source_digest(torch.nn.Linear)

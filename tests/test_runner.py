@@ -121,9 +121,11 @@ def test_a_stopped_trial_goes_on_where_it_was(trial, tmp_path):
     assert resumed["metrics"] == run(one, tmp_path / "straight")["metrics"]
 
 
-def test_force_throws_the_checkpoint_away(trial, tmp_path):
-    store, one = Store(tmp_path), trial()
-    attempt(one, store, stop=lambda: True)
-    seen = []
-    attempt(one, store, force=True, progress=lambda *p: seen.append(p[0]))
-    assert seen[0] == 1
+def test_a_failure_that_cannot_be_written_is_still_told(trial, tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    ending = attempt(trial(f"{FAULTY}:Raising"), Store(tmp_path))
+    assert ending.status == "error"
+    assert "not recorded: No space left on device" in ending.message

@@ -12,9 +12,10 @@ from slt_bench.store import Store, find_reports, load_records, write_atomically
 
 def record(key: str, **changes) -> dict:
     trial = {"kind": "train", "task": "adding", "baseline": "dense", "slots": [], "seed": 0}
+    body = {"timing": {}, "parameter_count": 1, "facts": {}, "provenance": {}}
     metrics = {"final": {"loss": 0.1}}
-    return {"key": key, "kind": "train", "trial": trial, "status": "done", "metrics": metrics,
-            "curves": {"validation": []}, **changes}  # fmt: skip
+    return {"schema": 1, "key": key, "kind": "train", "trial": trial, "status": "done",
+            "metrics": metrics, "curves": {"validation": []}, **body, **changes}  # fmt: skip
 
 
 def test_a_record_is_found_again(tmp_path):
@@ -57,22 +58,56 @@ def test_no_number_that_json_cannot_hold(tmp_path):
 
 def test_records_are_found_by_the_start_of_their_key(tmp_path):
     store = Store(tmp_path)
-    store.publish(record("abc1"))
-    store.publish(record("abd2"))
-    store.publish_failure(record("fff3", status="timeout"))
-    assert store.find("abc")["key"] == "abc1"
-    assert store.find("fff")["status"] == "timeout"
-    with pytest.raises(UsageError, match="2 records match 'ab': abc1, abd2"):
-        store.find("ab")
-    with pytest.raises(UsageError, match="no record's key starts with '77'"):
-        store.find("77")
+    store.publish(record("abcd1"))
+    store.publish(record("abcd2"))
+    store.publish_failure(record("ffff3", status="timeout"))
+    assert store.find("abcd1")["key"] == "abcd1"
+    assert store.find("ffff")["status"] == "timeout"
+    with pytest.raises(UsageError, match="2 records match 'abcd': abcd1, abcd2"):
+        store.find("abcd")
+    with pytest.raises(UsageError, match="no record's key starts with '7777'"):
+        store.find("7777")
+    for wrong in ("", "*", "abc", "../x"):
+        with pytest.raises(UsageError, match="is no key"):
+            store.find(wrong)
 
 
-def test_a_damaged_record_is_named(tmp_path):
+def test_a_record_stands_before_a_later_failure_of_its_trial(tmp_path):
     store = Store(tmp_path)
-    store.publish(record("abc1")).write_text("{")
-    with pytest.raises(UsageError, match=r"abc1\.json is not a record .* delete it"):
-        list(store.records())
+    store.publish(record("abcd1"))
+    store.publish_failure(record("abcd1", status="timeout"))
+    assert store.find("abcd1")["status"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("{", "Expecting property name"),
+        ("[1]", "it has no head"),
+        (json.dumps(record("abcd1", schema=99)), "its schema is 99, not 1"),
+        (json.dumps({k: v for k, v in record("abcd1").items() if k != "facts"}), "it lacks facts"),
+    ],
+)
+def test_a_damaged_record_is_named_and_left_out(tmp_path, content, why):
+    store = Store(tmp_path)
+    store.publish(record("abcd2"))
+    store.publish(record("abcd1")).write_text(content)
+    with pytest.warns(UserWarning, match=f"abcd1.json: {why}.*delete it"):
+        assert [r["key"] for r in store.records()] == ["abcd2"]
+    with pytest.warns(UserWarning, match="left out"):
+        assert store.read(record("abcd1")["trial"], "abcd1") is None
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
+    Store(tmp_path).check_writable()
+    assert list(Store(tmp_path).results.iterdir()) == []
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(UsageError, match="No space left on device; give another --results"):
+        Store(tmp_path).check_writable()
 
 
 def test_half_written_files_are_no_records(tmp_path):

@@ -178,3 +178,22 @@ def test_data_that_is_first_read_for_an_evaluation_can_be_trained_on(make):
     task._draw = once
     train(task, model, Streams(0))
     assert not kept[0][0].is_inference()
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "other code"])
+def test_a_checkpoint_that_cannot_be_trusted_is_thrown_away(make, tmp_path, damage):
+    task, straight = make()
+    train(task, straight, Streams(0))
+    checkpoint = Checkpoint(tmp_path / "trial.pt", source="today")
+    task, model = make()
+    train(task, model, Streams(0), checkpoint=dataclasses.replace(checkpoint, every_seconds=0.0))
+    if damage == "other code":
+        checkpoint = dataclasses.replace(checkpoint, source="tomorrow")
+    else:
+        content = checkpoint.path.read_bytes()
+        checkpoint.path.write_bytes(content[: len(content) // 2] if damage == "cut" else b"")
+    task, model = make()
+    seen = []
+    train(task, model, Streams(0), checkpoint=checkpoint, progress=lambda *p: seen.append(p[0]))
+    assert seen[0] == 1
+    assert torch.equal(weights(model), weights(straight))

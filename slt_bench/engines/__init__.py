@@ -6,6 +6,7 @@ loses nothing finished.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Protocol
 
 from slt_bench.errors import unknown
 from slt_bench.runner import Ending
+from slt_bench.training import CHECKPOINT_SECONDS
 from slt_bench.trial import Trial
 
 NAMES = ("local", "inline")
@@ -33,7 +35,6 @@ class Order:
         timeout: seconds after which one attempt at a trial is killed.
         deadline: value of ``time.monotonic()`` at which everything stops at a checkpoint.
         retries: further attempts after a crash, a time-out or an error.
-        force: run again what has a record.
         checkpoint_seconds: seconds between checkpoints of a running trial.
     """
 
@@ -45,8 +46,7 @@ class Order:
     timeout: float | None = None
     deadline: float | None = None
     retries: int = 0
-    force: bool = False
-    checkpoint_seconds: float | None = None
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
 
     def out_of_time(self) -> bool:
         return self.deadline is not None and time.monotonic() >= self.deadline
@@ -69,3 +69,13 @@ def load_engine(name: str) -> Engine:
         raise unknown("engine", name, NAMES)
     engine: Engine = import_module(f"slt_bench.engines.{name}").run_trials
     return engine
+
+
+def announce_kernels() -> None:
+    """Say on standard error when a kernel is compiled or a strategy measured: it takes seconds."""
+    logger = logging.getLogger("slt_bench.kernels")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("slt-bench: %(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)

@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 
-from slt_bench.engines import Order, Watcher
+from slt_bench.engines import Order, Watcher, announce_kernels
 from slt_bench.runner import Ending, attempt
 from slt_bench.store import Store
 from slt_bench.trial import Trial
@@ -17,6 +17,7 @@ from slt_bench.trial import Trial
 def run_trials(trials: Sequence[Trial], order: Order, watcher: Watcher) -> dict[str, Ending]:
     """Run each trial; those that the deadline leaves out have no entry in the result."""
     results: dict[str, Ending] = {}
+    announce_kernels()
     threads = torch.get_num_threads()
     torch.set_num_threads(order.threads)
     try:
@@ -30,7 +31,6 @@ def run_trials(trials: Sequence[Trial], order: Order, watcher: Watcher) -> dict[
                 Store(order.reports),
                 device=order.device,
                 data=order.data,
-                force=order.force,
                 checkpoint_seconds=order.checkpoint_seconds,
                 stop=order.out_of_time,
                 progress=partial(watcher.progress, trial),

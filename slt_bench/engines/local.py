@@ -15,6 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
@@ -22,7 +23,7 @@ from multiprocessing.process import BaseProcess
 
 import torch
 
-from slt_bench.engines import Order, Watcher
+from slt_bench.engines import Order, Watcher, announce_kernels
 from slt_bench.runner import DETERMINED, Ending, attempt, fail
 from slt_bench.store import Store
 from slt_bench.trial import Trial
@@ -189,16 +190,17 @@ def _death(exitcode: int | None) -> str:
 def _work(trial: Trial, order: Order, device: str, messages: Connection) -> None:
     """The life of a worker process."""
     asked = threading.Event()
+    os.dup2(2, 1)  # what a layer prints must not mix with the document on standard output
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: asked.set())
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    announce_kernels()
     torch.set_num_threads(order.threads)
     result = attempt(
         trial,
         Store(order.reports),
         device=device,
         data=order.data,
-        force=order.force,
         checkpoint_seconds=order.checkpoint_seconds,
         stop=lambda: asked.is_set() or order.out_of_time(),
         progress=_throttled(messages),
@@ -215,7 +217,8 @@ def _throttled(messages: Connection) -> Callable[[int, int, float], None]:
         now = time.monotonic()
         if now - last > _PROGRESS_SECONDS:
             last = now
-            messages.send((done, total, loss))
+            with suppress(OSError):  # the parent is gone: the other thread ends this process
+                messages.send((done, total, loss))
 
     return progress
 
