@@ -17,6 +17,7 @@ from torch import Tensor
 
 from slt_bench.datasets import ImageData, load_images
 from slt_bench.task import Batch, Options, Split, Streams, Task
+from slt_bench.tasks._options import positive
 
 CLASSES = 10
 MEAN, DEVIATION = 0.1307, 0.3081  # of the training pixels, on the scale 0 to 1
@@ -44,10 +45,10 @@ class DigitOptions(Options):
     holdout: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.dataset not in TRAINING_IMAGES:
             raise ValueError(f"dataset={self.dataset!r}: give one of {', '.join(TRAINING_IMAGES)}")
-        if not self.epochs > 0:
-            raise ValueError(f"epochs={self.epochs}: give a number above 0")
+        positive(epochs=self.epochs)
         if not 0 <= self.holdout < TRAINING_IMAGES[self.dataset]:
             raise ValueError(
                 f"holdout={self.holdout}: {self.dataset} has "

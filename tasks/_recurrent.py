@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,6 +27,7 @@ from slt_bench.task import (
     Task,
     fixed_generator,
 )
+from slt_bench.tasks._options import at_least, positive
 
 #: The maps from state to state, from input to state, and from state to output.
 GRU_SLOTS = GRU.slots
@@ -54,6 +56,14 @@ class RecurrentOptions(Options):
     update_gate_bias: float | None = None
     clip_norm: float | None = None
     evaluate_every: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(1, hidden_size=self.hidden_size, evaluate_every=self.evaluate_every)
+        positive(clip_norm=self.clip_norm)
+        bias = self.update_gate_bias
+        if bias is not None and not isfinite(bias):
+            raise ValueError(f"update_gate_bias={bias}: give a finite number")
 
 
 def make_gru(
@@ -130,25 +140,35 @@ class GeneratedOptions(RecurrentOptions):
     """Options of a task whose sequences are drawn, each training batch fresh.
 
     Attributes:
-        time_steps: T, the length that the task is about.
+        time_steps: T, the length that the task is about; at least ``minimum_steps``.
         updates: length of training in batches.
         validation_size: sequences of the validation draw, which the curve is taken on.
         test_size: sequences of the test draw.
     """
 
+    minimum_steps: ClassVar[int] = 1
     dataset: str = "generated"
     learning_rate: float = 1e-3
     batch_size: int = 50
+    hidden_size: int = 512
     time_steps: int = 150
     updates: int = 12_000
     validation_size: int = 2_000
     test_size: int = 10_000
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.dataset != "generated":
             raise ValueError(
                 f"no data set {self.dataset!r}: this task draws its data ('generated')"
             )
+        at_least(self.minimum_steps, time_steps=self.time_steps)
+        at_least(
+            1,
+            updates=self.updates,
+            validation_size=self.validation_size,
+            test_size=self.test_size,
+        )
 
 
 class GeneratedTask(RecurrentTask):

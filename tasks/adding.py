@@ -23,15 +23,12 @@ TOLERANCE = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class AddingOptions(GeneratedOptions):
-    """``time_steps``: length T of a sequence, at least 2."""
+    """``time_steps``: length T of a sequence, with a mark in each half."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.time_steps < 2:
-            raise ValueError(f"time_steps={self.time_steps}: give at least 2, one for each mark")
+    minimum_steps: ClassVar[int] = 2
 
 
-PAPER = AddingOptions(hidden_size=512)
+PAPER = AddingOptions()
 
 
 class Adding(GeneratedTask):

@@ -32,15 +32,10 @@ CLASSES = SYMBOLS + 2
 
 @dataclass(frozen=True, kw_only=True)
 class CopyMemoryOptions(GeneratedOptions):
-    """``time_steps``: T, the steps from the last symbol to the marker; at least 1."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.time_steps < 1:
-            raise ValueError(f"time_steps={self.time_steps}: give at least 1")
+    """``time_steps``: T, the steps from the last symbol to the marker."""
 
 
-PAPER = CopyMemoryOptions(hidden_size=512)
+PAPER = CopyMemoryOptions()
 
 
 class CopyMemory(GeneratedTask):

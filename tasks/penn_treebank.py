@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from slt_bench.datasets import TextData, load_text
 from slt_bench.recurrent import GRU
 from slt_bench.task import Batch, LinearFactory, Metric, Options, Split, Streams
+from slt_bench.tasks._options import at_least, positive
 from slt_bench.tasks._recurrent import RecurrentOptions, RecurrentTask, make_gru
 from slt_bench.tasks._tcn import TCN
 
@@ -76,7 +77,7 @@ class PennTreebankOptions(RecurrentOptions):
 
     dataset: str = "ptb-eos"
     model: str = "gru"
-    learning_rate: float | None = None  # type: ignore[assignment]
+    learning_rate: float | None = None
     batch_size: int = 32
     hidden_size: int = 512
     embedding_size: int = 100
@@ -88,6 +89,7 @@ class PennTreebankOptions(RecurrentOptions):
     evaluation_windows: int | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, allowed in (("dataset", TEXTS), ("model", PROTOCOLS)):
             if (value := getattr(self, name)) not in allowed:
                 raise ValueError(f"{name}={value!r}: give one of {', '.join(allowed)}")
@@ -95,12 +97,22 @@ class PennTreebankOptions(RecurrentOptions):
             raise ValueError(
                 f"stride={self.stride}, window={self.window}: give 1 <= stride <= window"
             )
-        if self.epochs is not None and not self.epochs > 0:
-            raise ValueError(f"epochs={self.epochs}: give a number above 0, or none")
+        if self.model == "tcn" and self.update_gate_bias is not None:
+            raise ValueError(
+                f"update_gate_bias={self.update_gate_bias:g}: the model 'tcn' has no gates: give "
+                "none, or the model 'gru'"
+            )
+        _, characters = TEXTS[self.dataset]
+        if characters // self.batch_size - 1 <= self.window - self.stride:
+            raise ValueError(
+                f"batch_size={self.batch_size}, window={self.window}, stride={self.stride}: each "
+                f"stream of {self.dataset} ({characters:,} characters in all) must be longer than "
+                "window - stride + 1: give a smaller batch_size or window"
+            )
+        positive(epochs=self.epochs)
+        at_least(1, embedding_size=self.embedding_size, evaluation_windows=self.evaluation_windows)
         if not 0 < self.fraction <= 1:
             raise ValueError(f"fraction={self.fraction}: give a number above 0 and up to 1")
-        if self.evaluation_windows is not None and self.evaluation_windows < 1:
-            raise ValueError(f"evaluation_windows={self.evaluation_windows}: give at least 1")
 
 
 class CharacterGRU(nn.Module):

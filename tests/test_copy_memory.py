@@ -112,16 +112,6 @@ def test_an_answer_is_given_at_every_step() -> None:
     assert not torch.allclose(before[:, 12], after[:, 12])
 
 
-def test_paper_is_the_published_protocol() -> None:
-    task = CopyMemory(CopyMemory.budgets["paper"])
-    o = task.options
-    assert (o.hidden_size, o.time_steps, o.batch_size, o.learning_rate) == (512, 150, 50, 1e-3)
-    assert (task.updates, task.updates * o.batch_size) == (12_000, 600_000)
-    assert (o.test_size, o.update_gate_bias, task.clip_norm) == (10_000, None, None)
-    assert task.evaluate_every == 1_000
-    assert isinstance(task.optimizer([nn.Parameter(torch.zeros(1))]), torch.optim.RMSprop)
-
-
 def test_screen_is_the_length_of_the_contrasts() -> None:
     task = CopyMemory(CopyMemory.budgets["screen"])
     o = task.options
@@ -166,13 +156,6 @@ def test_parameter_counts_of_figure_4(baseline: str, hidden: int, dense: int, wa
     expected = {"dense": dense, "wavelet": wavelet}
     assert parameter_count(task, baseline, RESET) == expected[baseline]
     assert task.updates * task.options.batch_size == 600_000
-
-
-def test_options_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"time_steps=0: give at least 1"):
-        replace(PAPER, time_steps=0)
-    with pytest.raises(ValueError, match="no data set 'kjv'"):
-        replace(PAPER, dataset="kjv")
 
 
 def test_batches_follow_their_options() -> None:

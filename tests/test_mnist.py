@@ -117,7 +117,18 @@ class TestProtocol:
         assert optimizer.defaults["lr"] == 0.3
 
     @pytest.mark.parametrize(
-        "wrong", [{"dataset": "kjv"}, {"epochs": 0.0}, {"holdout": 60_000}, {"holdout": -1}]
+        "wrong",
+        [
+            {"dataset": "kjv"},
+            {"epochs": 0.0},
+            {"epochs": math.nan},
+            {"epochs": math.inf},
+            {"holdout": 60_000},
+            {"holdout": -1},
+            {"gamma": 0.0},
+            {"gamma": math.nan},
+            {"fc1_features": 0},
+        ],
     )
     def test_wrong_options(self, wrong: dict[str, Any]) -> None:
         with pytest.raises(ValueError, match=next(iter(wrong))):

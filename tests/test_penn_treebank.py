@@ -135,14 +135,29 @@ class TestProtocol:
             {"dataset": "mnist"},
             {"model": "lstm"},
             {"stride": 401},
+            {"stride": 0},
+            {"window": -1},
+            {"window": 10**9},
+            {"batch_size": 10**9},
+            {"embedding_size": 0},
             {"epochs": 0.0},
+            {"epochs": math.inf},
             {"fraction": 0.0},
+            {"fraction": math.nan},
+            {"fraction": 1.5},
             {"evaluation_windows": 0},
+            {"update_gate_bias": -1.0, "model": "tcn"},
         ],
     )
     def test_wrong_options(self, wrong: dict[str, Any]) -> None:
         with pytest.raises(ValueError, match=next(iter(wrong))):
             PennTreebankOptions(**wrong)
+
+    def test_the_largest_batch_leaves_one_character_to_score(self) -> None:
+        size = 5_269_890 // 82  # 80 of 82 characters are only read, and the last is a target
+        assert task(batch_size=size).windows == [(0, 81)]
+        with pytest.raises(ValueError, match=f"batch_size={size + 1000}"):
+            task(batch_size=size + 1000)
 
     def test_no_data_is_read_to_build_and_count(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(*_: object) -> None:

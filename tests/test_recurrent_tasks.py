@@ -38,7 +38,7 @@ def dense(slot: str, in_features: int, out_features: int, bias: bool = True) -> 
 
 def small(name: str, **changes: Any) -> Task:
     task_class = load_task(name)
-    options = replace(task_class.budgets["smoke"], hidden_size=HIDDEN, **changes)
+    options = replace(task_class.budgets["smoke"], **{"hidden_size": HIDDEN, **changes})
     task: Task = task_class(options)
     return task
 
@@ -171,6 +171,34 @@ def test_the_curve_has_at_least_twelve_points(name: str) -> None:
         assert task.evaluate_every <= 1_000
         assert task.updates // task.evaluate_every >= min(updates, 12)
     assert small(name, updates=100, evaluate_every=30).evaluate_every == 30
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_paper_is_the_published_protocol_of_table_2(name: str) -> None:
+    task_class = load_task(name)
+    task = task_class(task_class.budgets["paper"])
+    o = task.options
+    assert (o.hidden_size, o.time_steps, o.batch_size, o.learning_rate) == (512, 150, 50, 1e-3)
+    assert (task.updates, task.updates * o.batch_size) == (12_000, 600_000)
+    assert (o.test_size, o.update_gate_bias, task.clip_norm) == (10_000, None, None)
+    assert task.evaluate_every == 1_000
+    assert isinstance(task.optimizer([nn.Parameter(torch.zeros(1))]), torch.optim.RMSprop)
+
+
+@pytest.mark.parametrize("name", GENERATED)
+@pytest.mark.parametrize(
+    "option", ["time_steps", "updates", "validation_size", "test_size", "hidden_size"]
+)
+def test_a_generated_task_refuses_what_is_below_its_range(name: str, option: str) -> None:
+    for value in (0, -5):
+        with pytest.raises(ValueError, match=f"{option}={value}: give a whole number from [12]$"):
+            small(name, **{option: value})
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_a_generated_task_has_no_other_data_set(name: str) -> None:
+    with pytest.raises(ValueError, match="no data set 'mnist': this task draws its data"):
+        small(name, dataset="mnist")
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -196,11 +196,13 @@ def test_parameter_counts_of_table_3(
     ("changes", "message"),
     [
         ({"pixels_per_step": 5}, "pixels_per_step=5: give a divisor of 784"),
+        ({"pixels_per_step": -28}, "pixels_per_step=-28: give a divisor of 784"),
         ({"pixels_per_step": 0}, "pixels_per_step=0: give a divisor of 784"),
         ({"dataset": "kjv"}, "dataset='kjv': give one of mnist, mnist-5k"),
         ({"dataset": "mnist-5k", "holdout": 4_000}, "holdout=4000: mnist-5k has 4,000"),
         ({"holdout": -1}, "holdout=-1"),
         ({"epochs": 0.0}, "epochs=0.0: give a number above 0"),
+        ({"epochs": math.inf}, "epochs=inf: give a number above 0"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(changes: dict[str, Any], message: str) -> None:
