@@ -13,7 +13,9 @@ neither torch nor a baseline; only its cells and trials do.
     [classes]           bimodal tasks: solved, stuck_within (percent)
     [[row]]             id, label, tasks, slots (default: the task's own), settings, options
       baselines         names, files, or ["*"]: every baseline that is no control
-      paper_options     options under the budget ``paper`` alone: a length that is not the task's
+      published_options options of the row's own experiment where it is not the task's: under the
+                        budget ``paper``, and under ``third`` with a third of ``updates`` and
+                        ``epochs``; shorter budgets keep the task's own small values
       published         the printed numbers by metric, and beside them ``loss``,
                         ``parameter_count`` (exact), ``printed_parameters`` (text), ``curve``,
                         ``other_runs``
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 EVERY = "*"
 #: ``floor = "task"``: the control that each task names itself.
 TASK_FLOOR = "task"
+#: The options that say how long a trial trains: a budget ``third`` has a third of them.
+LENGTHS = ("updates", "epochs")
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class Row:
     slots: tuple[str, ...] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
-    paper_options: Mapping[str, Any] = field(default_factory=dict)
+    published_options: Mapping[str, Any] = field(default_factory=dict)
     published: Mapping[str, Any] = field(default_factory=dict)
     known: str = ""
     not_comparable: str | None = None
@@ -98,6 +102,15 @@ class Row:
         except UsageError as error:
             raise UsageError(f"{self.where}: {error}") from None
 
+    def options_under(self, budget: str) -> dict[str, Any]:
+        """The row's options: those of every budget, and those of the published experiment."""
+        if budget not in ("paper", "third"):
+            return dict(self.options)
+        own = dict(self.published_options)
+        if budget == "third":
+            own |= {name: _third(name, own[name]) for name in LENGTHS if name in own}
+        return {**self.options, **own}
+
     def _cell(self, task: str, baseline: str, budget: str, seeds: Sequence[int]) -> Cell:
         from slt_bench.trial import Trial
 
@@ -106,7 +119,7 @@ class Row:
             baseline,
             settings=self.settings,
             slots=self.slots,
-            options={**self.options, **(self.paper_options if budget == "paper" else {})},
+            options=self.options_under(budget),
             budget=budget,
         )
 
@@ -229,6 +242,12 @@ class Suite:
         ]
 
 
+def _third(name: str, length: Any) -> Any:
+    if not _is_number(length):  # "none": the length that the task has by itself
+        return length
+    return max(1, round(length / 3)) if name == "updates" else length / 3
+
+
 def _missing(kind: registry.Kind, name: str) -> bool:
     """True for a plain name that does not exist; a wrong FILE.py:Class is an error elsewhere."""
     plain = ":" not in name and not name.endswith(".py")
@@ -285,7 +304,7 @@ def _reference(cell: Cell, trials: tuple[Trial, ...]) -> Cell:
         floor=row.floor,
         slots=trial.slots or None,
         options=row.options,
-        paper_options=row.paper_options,
+        published_options=row.published_options,
         reference=True,
         where=row.where,
     )
@@ -359,7 +378,7 @@ def _row(table: dict[str, Any], suite: Mapping[str, Any], path: Path) -> Row:
         slots=None if slots is None else tuple(slots),
         settings=dict(table.get("settings", {})),
         options=dict(table.get("options", {})),
-        paper_options=dict(table.get("paper_options", {})),
+        published_options=dict(table.get("published_options", {})),
         published=table.get("published", {}),
         known=_one_line(table.get("known", "")),
         not_comparable=None if reason is None else _one_line(reason),
@@ -443,7 +462,7 @@ _ROW: dict[str, Field] = {
     "slots": _NAMES,
     "settings": _TABLE,
     "options": _TABLE,
-    "paper_options": _TABLE,
+    "published_options": _TABLE,
     "published": (
         "a table of numbers, with parameter_count whole and printed_parameters a text",
         _are_published,

@@ -193,7 +193,8 @@ def test_accuracy_against_parameters(page: Page) -> None:
     (axes,) = figure.axes
     assert axes.get_xscale() == "log"
     assert axes.get_ylabel() == "test error (%)"
-    assert axes.get_xlabel() == "trainable weights of the model"
+    assert axes.get_xlabel() == "trainable weights of the model, log scale"
+    assert axes.get_title(loc="left") == "mnist, data set mnist, budget paper, 3 seeds"
 
 
 def size_cells(store: Store) -> list[Cell]:
@@ -219,6 +220,8 @@ def test_sizes_are_drawn_as_curves(store: Store) -> None:
     page = suite_page(FakeSuite(size_cells(store)), store)
     assert list(drawn(page)) == ["sizes_copy"]
     figure = drawn(page)["sizes_copy"]
+    assert "data set generated" in figure.axes[0].get_title(loc="left")
+    assert figure.axes[0].get_xlabel().endswith("log scale")
     by_weights, by_size = all_points(figure, 0), all_points(figure, 1)
     for size in (12, 28, 44):
         mean = size + 1.0
@@ -256,6 +259,8 @@ def test_penalty_over_epochs(store: Store) -> None:
     assert points(figure, "wavelet: published") == [(0, 9.0), (1, 8.0)]
     assert figure.axes[0].get_yscale() == "log"
     assert figure.axes[0].get_xlabel() == "epoch"
+    assert figure.axes[0].get_ylabel().endswith("log scale")
+    assert "data set mnist" in figure.axes[0].get_title(loc="left")
 
 
 def test_a_penalty_of_zero_is_left_out_of_the_log_axis(store: Store) -> None:
@@ -267,6 +272,7 @@ def test_filters_of_the_lowest_seed(store: Store) -> None:
     figure = drawn(suite_page(wavelet_suite(store, [4.0, 2.0]), store))["filters"]
     assert [axes.get_title() for axes in figure.axes] == ["dec lo", "dec hi", "rec lo", "rec hi"]
     assert {(1.0, 0.5), (2.0, -0.5)} <= all_points(figure)
+    assert figure._suptitle.get_text() == "mnist, data set mnist, budget paper"
     title = figure.subfigs[0]._suptitle.get_text()
     assert title.startswith("wavelet, fc1, seed 0: perfect reconstruction 2.0e+00")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -276,11 +277,75 @@ def test_a_narrowed_suite(tmp_path: Path) -> None:
         everything.narrowed(["dens"], [])
 
 
-def test_paper_options_hold_under_the_budget_paper_alone(tmp_path: Path) -> None:
-    text = MINIMAL + "options = {hidden_size = 3}\npaper_options = {updates = 7}\n"
+def test_published_options_hold_under_paper_and_under_third_at_a_third_of_the_length(
+    tmp_path: Path,
+) -> None:
+    text = MINIMAL + "options = {hidden_size = 3}\n"
+    text += "published_options = {updates = 7, time_steps = 30}\n"
     suite = load_suite(write(tmp_path, text))
-    assert [t.options for t in suite.trials("paper")] == [{"hidden_size": 3, "updates": 7}] * 2
-    assert [t.options for t in suite.trials()] == [{"hidden_size": 3}] * 2
+    own = {"hidden_size": 3, "time_steps": 30}
+    assert [t.options for t in suite.trials("paper")] == [own | {"updates": 7}] * 2
+    assert [t.options for t in suite.trials("third")] == [own | {"updates": 2}] * 2
+    for budget in ("smoke", "quick", "screen"):
+        assert [t.options for t in suite.trials(budget)] == [{"hidden_size": 3}] * 2
+
+
+def test_a_published_length_of_none_has_no_third(tmp_path: Path) -> None:
+    text = MINIMAL.replace("adding", "penn_treebank")
+    suite = load_suite(write(tmp_path, text + "published_options = {epochs = 'none'}\n"))
+    (trial,) = suite.trials("third", seeds=[0])
+    assert trial.load_task().options.epochs is None
+
+
+LENGTHS = {"updates", "epochs", "fraction", "evaluate_every"}
+
+
+@by_suite
+def test_third_is_the_experiment_of_paper_at_a_third_of_its_length(suite: Suite) -> None:
+    cells = [suite.cells(budget, seeds=[0]) for budget in ("third", "paper")]
+    for third, paper in zip(*cells, strict=True):
+        tasks = [cell.trials[0].load_task() for cell in (third, paper)]
+        short, full = (asdict(task.options) for task in tasks)
+        assert {n for n in full if short[n] != full[n]} <= LENGTHS, third.row.id
+        assert tasks[0].updates == pytest.approx(tasks[1].updates / 3, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "options", "updates"),
+    [
+        ("figure4", "gru-12", {"time_steps": 60, "batch_size": 200, "hidden_size": 12}, 1_000),
+        ("figure4", "reset-124", {"time_steps": 60, "batch_size": 200, "hidden_size": 124}, 1_000),
+        ("table3", "wavegru-58", {"clip_norm": 1.0, "batch_size": 256, "hidden_size": 58}, 7_833),
+        ("table3", "tt-gru", {"clip_norm": 1.0, "batch_size": 256, "hidden_size": 256}, 7_833),
+    ],
+)
+def test_rows_with_an_experiment_of_their_own_keep_it_under_third(
+    name: str, row: str, options: dict[str, Any], updates: int
+) -> None:
+    suite = load_suite(name)
+    skip_if_missing(suite)
+    (cell,) = (cell for cell in suite.cells("third", seeds=[0]) if cell.row.id == row)
+    task = cell.trials[0].load_task()
+    assert asdict(task.options) | options == asdict(task.options)
+    assert task.updates == pytest.approx(updates, abs=1)
+    assert task.updates / task.evaluate_every >= 12 or name != "figure4"
+
+
+@pytest.mark.parametrize("name", ["figure4", "table3"])
+def test_smoke_stays_short(name: str) -> None:
+    for cell in load_suite(name).cells("smoke", seeds=[0]):
+        assert cell.trials[0].options.keys() <= {"hidden_size"}
+
+
+def test_the_best_epoch_of_many_runs_is_not_compared_with_the_last_of_one() -> None:
+    (row,) = (row for row in load_suite("table1").rows if row.id == "wavelet-haar")
+    assert "best epoch on the test set" in (row.not_comparable or "")
+    assert "0.84" in row.known
+
+
+def test_what_is_known_does_not_contradict_itself() -> None:
+    for _, row in ROWS:
+        assert not ("No log" in row.known and "as its log says" in row.known), row.id
 
 
 def test_none_as_a_value(tmp_path: Path) -> None:

@@ -108,6 +108,25 @@ def test_missing_seeds_are_named_not_dropped(store: Store) -> None:
     assert notes == ("wavelet: diverged: loss is NaN at update 40",)
 
 
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({0: 0.72}, "0.72; 4 not run"),
+        ({0: 0.72, 1: 0.80, 2: 0.80}, "0.72, 0.80, 0.80; 2 not run"),
+        ({3: 0.80, 4: 0.80, 0: 0.72}, "0.72, not run, not run, 0.80, 0.80"),
+        ({0: 0.72, 1: 0.73, 2: 0.74, 3: 0.75}, "0.72, 0.73, 0.74, 0.75, not run"),
+    ],
+)
+def test_several_missing_seeds_at_the_end_are_counted(
+    store: Store, values: dict[int, float], text: str
+) -> None:
+    cell = make_cell("wavelet", seeds=range(5))
+    for seed, value in values.items():
+        store.publish(make_record(cell.trials[seed], value))
+    page = suite_page(FakeSuite([cell], seeds=tuple(range(5))), store)
+    assert shown(page, "accuracy_mnist", "wavelet")["by seed"] == text
+
+
 def test_a_row_without_any_value_says_why(store: Store) -> None:
     unsupported, idle = make_cell("tensor_train"), make_cell("fastfood")
     for trial in unsupported.trials:
@@ -242,6 +261,11 @@ def test_parameters_are_exact(store: Store, cells: list[Cell]) -> None:
     assert (row["multiply-adds"], row["dense multiply-adds"]) == ("400", "4,000")
 
 
+def test_multiply_adds_are_those_of_the_fast_algorithm(store: Store, cells: list[Cell]) -> None:
+    caption = table(suite_page(FakeSuite(cells), store), "parameters").caption
+    assert "by the fast algorithm of each structure; what ran may do more" in caption
+
+
 def test_unknown_multiply_adds_are_not_counted_as_none(store: Store) -> None:
     cell = make_cell("wavelet", seeds=(0,))
     record = make_record(cell.trials[0], 1.0)
@@ -284,6 +308,7 @@ def test_verdicts_are_those_of_evidence(store: Store, cells: list[Cell]) -> None
     assert row["difference"] == "-0.07"
     assert (row["published loss"], row["loss"]) == ("0.03", "0.0813")
     assert (row["published weights"], row["weights"]) == ("36K (36,030)", "1,000")
+    assert "count of the published network" in table(page, "published").caption
     assert "LeNet-Wavelet (mnist): One run of many." in table(page, "published").notes
     assert list(page.verdicts) == [
         {
@@ -334,6 +359,71 @@ def test_a_shorter_budget_is_partial_and_says_its_length(store: Store) -> None:
     found = verdict_of(store, cell)
     assert found["verdict"] == "partial"
     assert found["cause"].startswith("budget quick: 700 updates")
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "verdict", "other"),
+    [
+        ("adding", {"updates": 120, "test_size": 250, "evaluate_every": 10}, "partial", ""),
+        (
+            "adding",
+            {"hidden_size": 16, "time_steps": 8, "updates": 120, "clip_norm": 0.25},
+            "not comparable",
+            "hidden_size 16 not 512, clip_norm 0.25 not none, time_steps 8 not 150",
+        ),
+        ("sequential_mnist", {"dataset": "mnist"}, "partial", ""),
+        (
+            "sequential_mnist",
+            {"dataset": "mnist-5k"},
+            "not comparable",
+            "data set mnist-5k not mnist",
+        ),
+        ("not_installed", {"hidden_size": 16}, "partial", ""),
+    ],
+)
+def test_another_experiment_than_the_published_is_no_partial_one(
+    store: Store, task: str, options: dict[str, Any], verdict: str, other: str
+) -> None:
+    row = {"published": {"accuracy": 99.0}}
+    cell = make_cell("wavelet", task=task, floor="zero", budget="smoke", row=row)
+    for trial in cell.trials:
+        record = make_record(trial, 98.0, metric=ACCURACY)
+        record["facts"]["options"] = options
+        store.publish(record)
+    found = verdict_of(store, cell)
+    length = "budget smoke: 700 updates, not the published training"
+    expected = f"not the published experiment: {other}; {length}" if other else length
+    assert (found["verdict"], found["cause"]) == (verdict, expected)
+
+
+def test_without_a_margin_another_experiment_is_still_named(store: Store) -> None:
+    row = {"published": {"accuracy": 12.5}}
+    cell = make_cell("wavelet", task="copy_memory", floor="zero", budget="smoke", row=row)
+    record = make_record(cell.trials[0], 13.0, metric=ACCURACY)
+    record["facts"]["options"] = {"time_steps": 2}
+    store.publish(record)
+    page = suite_page(FakeSuite([cell]), store)
+    reason = "not the published experiment: time_steps 2 not 150"
+    assert shown(page, "published", "wavelet")["why"] == reason
+    assert page.verdicts == ()
+
+
+def test_the_options_of_the_row_itself_are_no_difference(store: Store) -> None:
+    """58 units are the row's own under every budget; its batches only where it is published."""
+    row = {
+        "published": {"accuracy": 96.4},
+        "options": {"hidden_size": 58},
+        "published_options": {"batch_size": 256, "epochs": 100},
+        "not_comparable": "a literature value",
+    }
+    cell = make_cell("wavelet", task="sequential_mnist", floor="zero", budget="quick", row=row)
+    record = make_record(cell.trials[0], 98.0, metric=ACCURACY)
+    record["facts"]["options"] = {"hidden_size": 58, "batch_size": 50, "epochs": 8.0}
+    store.publish(record)
+    cause = verdict_of(store, cell)["cause"]
+    assert cause.startswith(
+        "a literature value; not the published experiment: batch_size 50 not 256; budget quick"
+    )
 
 
 def test_not_comparable_gives_its_reason(store: Store) -> None:
@@ -418,6 +508,15 @@ def test_several_tasks_get_a_front_table(store: Store) -> None:
     ]
 
 
+def test_a_layer_larger_than_dense_has_a_change_with_one_sign(store: Store) -> None:
+    suite = several_tasks(store)
+    larger = make_cell("fastfood")
+    publish(store, larger, WAVELET, parameter_count=24_290)
+    page = suite_page(FakeSuite([*suite.made, larger]), store)
+    assert shown(page, "weights", "fastfood")["mnist"] == "24,290 (+385.8 %)"
+    assert shown(page, "weights", "dense")["mnist"] == "5,000"
+
+
 def test_a_row_of_several_baselines_is_named_by_each(store: Store) -> None:
     row = {"id": "all", "label": "all baselines"}
     cells = [make_cell(name, row=row) for name in ("fastfood", "wavelet")]
@@ -472,6 +571,8 @@ def test_the_whole_store_by_task(store: Store) -> None:
     assert list(compared["difference"]) == pytest.approx([-0.3, -0.2])
     assert "recovered" not in table(page, "comparisons").shown.columns
     assert page.verdicts == ()
+    assert "Processor A" in page.provenance[0]
+    assert "tale" not in " ".join(page.provenance), "nobody has looked whether they are stale"
 
 
 def test_an_empty_store_says_so(store: Store) -> None:

@@ -134,12 +134,21 @@ def _metric(header: str, *fields: str, sign: str = "") -> Column:
     return Column(header, fields, text)
 
 
+def _seed_values(line: Line, values: list[float | str]) -> str:
+    """``0.72, diverged, 0.81``; ``0.72; 4 not run`` where several at the end are missing alike."""
+    texts = [v if isinstance(v, str) else number(v, digits(line)) for v in values]
+    missing = line["asked"] - line["n"]
+    end = set(values[-missing:])
+    if missing < 2 or len(end) > 1 or not isinstance(values[-1], str):
+        return ", ".join(texts)
+    return f"{', '.join(texts[:-missing])}; {missing} {texts[-1]}"
+
+
 def _by_seed(header: str, name: str) -> Column:
     def text(line: Line) -> str:
         if not line["n"]:
             return NONE
-        values = line[name].values()
-        return ", ".join(v if isinstance(v, str) else number(v, digits(line)) for v in values)
+        return _seed_values(line, list(line[name].values()))
 
     return Column(header, (name,), text, "left", wide=True)
 

@@ -126,7 +126,7 @@ def _accuracy(rows: Sequence[Outcome]) -> Figure:
         axes.set_xlabel(f"{axes.get_xlabel()} (equal counts side by side)")
     kind = "settled" if "settled" in _first(rows[0])["metrics"] else "test"
     axes.set_ylabel(f"{kind} {_metric_name(rows[0])}")
-    axes.set_title(f"{rows[0].task}, {_training(rows)}", loc="left", fontsize=10)
+    axes.set_title(_heading(rows), loc="left", fontsize=10)
     figure.legend(loc="outside right upper")
     return figure
 
@@ -143,17 +143,23 @@ def _side_by_side(weights: Sequence[int]) -> list[float]:
     return places
 
 
-def _training(rows: Sequence[Outcome]) -> str:
+def _heading(rows: Sequence[Outcome]) -> str:
+    """``mnist, data set mnist-5k, budget quick, 3 seeds``."""
     seeds = max(len(outcome.records) for outcome in rows)
+    return f"{_experiment(rows)}, {seeds} seed{'s' * (seeds > 1)}"
+
+
+def _experiment(rows: Sequence[Outcome]) -> str:
+    datasets = ", ".join(dict.fromkeys(outcome.dataset for outcome in rows))
     budgets = ", ".join(dict.fromkeys(outcome.budget for outcome in rows))
-    return f"budget {budgets}, {seeds} seed{'s' * (seeds > 1)}"
+    return f"{rows[0].task}, data set {datasets}, budget {budgets}"
 
 
 def _weights_axis(axes: Axes, rows: Sequence[Outcome]) -> None:
     weights = [_weights(outcome) for outcome in rows]
     ratio = max(weights) / max(min(weights), 1)
     axes.set_xscale("log")
-    axes.set_xlabel("trainable weights of the model")
+    axes.set_xlabel("trainable weights of the model, log scale")
     axes.margins(x=0.08)
     axes.xaxis.set_minor_locator(NullLocator())
     # Round numbers, but enough of them where the counts are close together.
@@ -204,7 +210,7 @@ def _sizes(series: Mapping[str, Sequence[Outcome]]) -> Figure:
     _weights_axis(left, rows)
     right.set_xlabel("hidden size")
     left.set_ylabel(f"test {_metric_name(rows[0])}")
-    left.set_title(f"{rows[0].task}, {_training(rows)}", loc="left", fontsize=10)
+    left.set_title(_heading(rows), loc="left", fontsize=10)
     figure.legend(loc="outside lower center", ncols=2)
     return figure
 
@@ -280,8 +286,8 @@ def _penalty(rows: Sequence[Outcome]) -> Figure:
     epochs = all("epochs" in _first(outcome)["facts"]["options"] for outcome in rows)
     axes.set_yscale("log")
     axes.set_xlabel("epoch" if epochs else "update")
-    axes.set_ylabel("perfect reconstruction\n+ alias cancellation")
-    axes.set_title(f"{rows[0].task}, {_training(rows)}", loc="left", fontsize=10)
+    axes.set_ylabel("perfect reconstruction\n+ alias cancellation, log scale")
+    axes.set_title(_heading(rows), loc="left", fontsize=10)
     figure.legend(loc="outside right upper")
     return figure
 
@@ -293,7 +299,8 @@ def _filters(rows: Sequence[Outcome]) -> Figure:
         for outcome in rows
         for layer, summary in _layers(outcome.first, "filters").items()
     ]
-    figure = Figure(figsize=(8.5, 2.3 * len(lines)))
+    figure = Figure(figsize=(8.5, 2.3 * len(lines) + 0.3))
+    figure.suptitle(_experiment(rows), x=0.02, ha="left", fontsize=10)
     for part, (outcome, layer, summary) in zip(
         figure.subfigures(len(lines), 1, squeeze=False)[:, 0], lines, strict=True
     ):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from slt_bench.store import Record, Store
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 Role = Literal["", "dense", "floor"]
 PerSeed = dict[int, float]
 NOT_RUN = "not run"
+#: The options that change how long a trial trains or how closely it is watched, nothing else.
+LENGTH_OPTIONS = frozenset(
+    {"updates", "epochs", "fraction"}
+    | {"evaluate_every", "evaluation_windows", "validation_size", "test_size"}
+)
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,8 @@ class Outcome:
     ``keys`` has every seed that was asked for; ``records`` those that finished, ``failures`` those
     that failed. ``dense`` and ``floor`` are finished records by seed. ``role`` says that the row is
     the dense or the floor of a comparison on the same page; ``compared`` is False for a row that
-    is its own dense or its own floor.
+    is its own dense or its own floor. ``paper_options``: all options of the row under the budget
+    ``paper``; empty where that is the row's own budget, or nothing is published.
     """
 
     id: str
@@ -51,6 +57,7 @@ class Outcome:
     compared: bool = True
     reference: bool = False
     published: Mapping[str, Any] = field(default_factory=dict)
+    paper_options: Mapping[str, Any] = field(default_factory=dict)
     known: str = ""
     not_comparable: str | None = None
 
@@ -81,6 +88,16 @@ class Outcome:
         """Why trials failed, each reason once: ``unsupported: 7 -> 7: needs ...``."""
         lines = (f"{failure['status']}: {failure['error']}" for failure in self.failures.values())
         return list(dict.fromkeys(lines))
+
+    @property
+    def other_than_paper(self) -> str:
+        """What differs from the budget ``paper`` beside the length: ``hidden_size 16 not 512``."""
+        own = self.first["facts"]["options"] if self.first else {}
+        return ", ".join(
+            f"{'data set' if name == 'dataset' else name} {_plain(own[name])} not {_plain(value)}"
+            for name, value in self.paper_options.items()
+            if name in own and name not in LENGTH_OPTIONS and own[name] != value
+        )
 
     @property
     def changes(self) -> str:
@@ -179,12 +196,24 @@ def suite_outcomes(
                 compared=not (_same(cell, cell.dense) or _same(cell, cell.floor)),
                 reference=row.reference,
                 published=row.published,
+                paper_options=_paper_options(cell) if row.published else {},
                 known=row.known,
                 not_comparable=row.not_comparable,
             )
         )
     order = list(dict.fromkeys(outcome.task for outcome in outcomes))
     return sorted(outcomes, key=lambda o: (order.index(o.task), o.role == "floor"))
+
+
+def _paper_options(cell: Cell) -> dict[str, Any]:
+    """All options that the cell has under the budget ``paper``; none where it has that budget, or
+    its task is not installed."""
+    if cell.trials[0].budget == "paper":
+        return {}
+    for published in cell.row.cells("paper", seeds=[0]):
+        if (published.task, published.baseline) == (cell.task, cell.baseline):
+            return asdict(published.trials[0].load_task().options)
+    return {}
 
 
 def _same(cell: Cell, trials: Sequence[Trial]) -> bool:

@@ -79,20 +79,18 @@ def suite_page(
     )
 
 
-def store_page(
-    store: Store, *, against: Collection[str] = AGAINST, stale: Collection[str] = ()
-) -> Page:
+def store_page(store: Store, *, against: Collection[str] = AGAINST) -> Page:
     """Everything in a store, by task. Without a suite there is neither a floor nor a published
-    number."""
+    number, and nobody has looked whether records are stale."""
     against = _check_against(against) & {"dense"}
     outcomes = store_outcomes(store)
-    summary = summarise(outcomes, stale=stale)
+    summary = summarise(outcomes)
     return Page(
         name="all",
         title="All records",
         text=() if outcomes else ("There are no records yet: run a suite first.",),
         tables=tuple(make_tables(summary, "All records", against)) if outcomes else (),
-        provenance=_provenance(outcomes, stale),
+        provenance=_provenance(outcomes, stale=None),
         summary=summary,
         outcomes=tuple(outcomes),
     )
@@ -115,11 +113,18 @@ def _seeds_argument(seeds: Sequence[int]) -> str:
     return ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else "")
 
 
-def _provenance(outcomes: Sequence[Outcome], stale: Collection[str]) -> tuple[str, ...]:
+def _provenance(outcomes: Sequence[Outcome], stale: Collection[str] | None) -> tuple[str, ...]:
+    """Machines, software and stale records; ``stale`` None: not known, and nothing is said."""
     by_key = {record["key"]: record for o in outcomes for record in o.records.values()}
     records = list(by_key.values())
     if not records:
         return ("No trial has finished yet.",)
+    lines = (
+        f"Machines: {_counted(machines(records))}.",
+        f"Software: {_counted(Counter(map(_software, records)))}.",
+    )
+    if stale is None:
+        return lines
     old = sorted(key[:KEY_LENGTH] for key in by_key if key in stale)
     known = (
         f"Stale (*), because their baseline has been edited since: {len(old)} of {len(records)} "
@@ -127,11 +132,7 @@ def _provenance(outcomes: Sequence[Outcome], stale: Collection[str]) -> tuple[st
         if old
         else "No record is known to be stale."
     )
-    return (
-        f"Machines: {_counted(machines(records))}.",
-        f"Software: {_counted(Counter(map(_software, records)))}.",
-        known,
-    )
+    return (*lines, known)
 
 
 def _software(record: dict[str, Any]) -> str:

@@ -38,6 +38,7 @@ def published(outcome: Outcome, suite: Suite | None) -> Line:
         mean = evidence.mean_interval(values).mean
         line["published_difference"] = sign * (mean - printed[name])
     if not suite or name not in margins:
+        line["cause"] = _not_comparable(outcome)  # to be said where a difference stands, too
         return line
     verdict = evidence.verdict(
         printed[name],
@@ -45,7 +46,7 @@ def published(outcome: Outcome, suite: Suite | None) -> Line:
         margins[name],
         higher_is_better=sign > 0,
         classes=_classes(outcome, suite),
-        not_comparable=outcome.not_comparable,
+        not_comparable=_not_comparable(outcome),
         partial=_partial(outcome),
         not_run=_cost(outcome),
     )
@@ -63,6 +64,14 @@ def _classes(outcome: Outcome, suite: Suite) -> evidence.Classes | None:
     if not metric["higher_is_better"]:
         return None
     return evidence.Classes(chance=record["facts"]["trivial"][metric["name"]], **suite.classes)
+
+
+def _not_comparable(outcome: Outcome) -> str | None:
+    """The row's own reason, and what makes its trials another experiment than the published."""
+    reasons = [outcome.not_comparable] if outcome.not_comparable else []
+    if other := outcome.other_than_paper:
+        reasons.append(f"not the published experiment: {other}")
+    return "; ".join(reasons) or None
 
 
 def _partial(outcome: Outcome) -> str | None:

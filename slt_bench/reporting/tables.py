@@ -24,13 +24,15 @@ BIMODAL_NOTE = (
 )
 PUBLISHED_NOTE = (
     "A published number is one run. Difference: positive is better than published. Published "
-    "weights: as printed (exact count of the network that was run)."
+    "weights: as printed (count of the published network). Weights: those of the network trained "
+    "here, another one where the reason names a size that differs."
 )
 DENSE_NOTE = "Differences to dense are taken seed by seed; positive is better."
 FLOOR_NOTE = "Recovered = (row - floor) / (dense - floor): 0 is the map removed, 1 is dense."
 PARAMETER_NOTE = (
     "Exact counts of trainable weights. Saved: against the same model with dense in every slot. "
-    "Multiply-adds: of the filled slots, for one input vector."
+    "Multiply-adds: of the filled slots, for one input vector, by the fast algorithm of each "
+    "structure; what ran may do more (the record's strategy)."
 )
 LATENCY_NOTE = (
     "Step times seen while training, medians over updates and seeds: an estimate, without verdict. "
@@ -40,7 +42,7 @@ MATRIX_NOTE = (
     "Mean ± sd over seeds of the final test metric; where a trial either solves its task or does "
     "not, the interquartile mean of the settled accuracy and how many seeds solved it."
 )
-WEIGHTS_NOTE = "Trainable weights of the whole model, and the share saved against dense."
+WEIGHTS_NOTE = "Trainable weights of the whole model, and the change against dense."
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,7 @@ def _matrix(summary: pd.DataFrame, head: str) -> Table:
 def _weights(summary: pd.DataFrame, head: str) -> Table:
     def text(line: Line) -> str:
         saved = line["reduction"]
-        return columns.count(line["parameter_count"]) + (f" (-{saved:.1f} %)" if saved else "")
+        return columns.count(line["parameter_count"]) + (f" ({-saved:+.1f} %)" if saved else "")
 
     fields = ("parameter_count", "reduction")
     headers = {task: task for task in summary["task"]}
