@@ -94,9 +94,7 @@ def loaded_by(code: str) -> set[str]:
 def test_help_and_list_import_neither_torch_nor_pandas(arguments, tmp_path):
     where = ["--results", str(tmp_path)] if "trials" in arguments else []
     code = (
-        "from slt_bench.cli import main\n"
-        f"try: main({arguments + where})\n"
-        "except SystemExit: pass"
+        f"from slt_bench.cli import main\ntry: main({arguments + where})\nexcept SystemExit: pass"
     )
     assert not loaded_by(code) & {"torch", "pandas", "scipy", "numpy", "matplotlib"}
 
