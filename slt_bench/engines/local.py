@@ -23,6 +23,7 @@ from multiprocessing.process import BaseProcess
 
 import torch
 
+from slt_bench import running
 from slt_bench.engines import Order, Watcher, announce_kernels
 from slt_bench.runner import DETERMINED, Ending, attempt, fail
 from slt_bench.store import Store
@@ -168,7 +169,8 @@ def run_trials(trials: Sequence[Trial], order: Order, watcher: Watcher) -> dict[
     if method == "forkserver":
         context.set_forkserver_preload(_PRELOAD)
     pool = _Pool(order, watcher, context, Store(order.reports), deque(trials), _tickets(order))
-    pool.run()
+    with running.matrix():  # so that nobody measures times meanwhile
+        pool.run()
     return pool.results
 
 
