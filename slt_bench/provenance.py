@@ -31,12 +31,16 @@ _PACKAGES = ("torch", "numpy", "scipy", "tensorly", "PyWavelets")
 
 
 def provenance(trial: Trial, device: torch.device, strategy: str | None = None) -> dict[str, Any]:
-    """Facts about this run of a trial, JSON-able; ``finished`` is the time in UTC."""
+    """Facts about this run of a trial, JSON-able."""
+    return {**environment(device), "source": source_digests(trial), "strategy": strategy}
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Versions, commit, machine and load; ``finished`` is the time in UTC."""
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "version": slt_bench.__version__,
         **commit(),
-        "source": source_digests(trial),
         "python": platform.python_version(),
         **{name.lower(): version(name) for name in _PACKAGES},
         **machine(),
@@ -44,7 +48,6 @@ def provenance(trial: Trial, device: torch.device, strategy: str | None = None) 
         "load": [round(x, 2) for x in os.getloadavg()] if hasattr(os, "getloadavg") else None,
         "device": device.type,
         "gpu": gpu(device),
-        "strategy": strategy,
     }
 
 

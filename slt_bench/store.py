@@ -1,6 +1,7 @@
 """Records on disk: one JSON file a trial, published atomically, read back as a DataFrame.
 
-``<reports>/results/<kind>/<task>/<baseline>/<key>.json`` holds what a finished trial produced;
+``<reports>/results/<kind>/<task>/<baseline>/<key>.json`` holds what a finished trial produced (a
+record of kind ``time`` has a mode in place of a task);
 ``<key>.failed.json`` beside it says why one failed, is never read as a result, and goes away with
 success. Checkpoints and final weights live in ``<reports>/checkpoints``, outside git.
 No database: this survives ``kill -9``, concurrent writers and network file systems.
@@ -52,7 +53,8 @@ class Store:
 
     def path(self, identity: Mapping[str, Any], key: str, *, failed: bool = False) -> Path:
         name = f"{key}.failed.json" if failed else f"{key}.json"
-        folder = self.results.joinpath(identity["kind"], identity["task"], identity["baseline"])
+        what = identity["mode"] if identity["kind"] == "time" else identity["task"]
+        folder = self.results.joinpath(identity["kind"], what, identity["baseline"])
         return folder / name
 
     def checkpoint(self, key: str) -> Path:

@@ -16,16 +16,16 @@ HARNESS = sorted((ROOT / "slt_bench").rglob("*.py"))
 
 # Layers from the bottom up; a module imports only from layers below its own, or its own.
 LAYERS = [
-    {"errors", "evidence"},
+    {"errors", "evidence", "running"},
     {"registry", "layers", "datasets", "store", "kernels"},
     {"_scan"},
     {"task", "recurrent"},
     {"trial", "training", "matching"},
     {"provenance"},
-    {"runner", "suites"},
+    {"runner", "suites", "timing"},
     {"planning", "engines", "conformance", "scaffold"},
     {"reporting", "progress", "listing"},
-    {"commands"},
+    {"commands", "commands_timing"},
     {"cli"},
     {"__main__"},
 ]

@@ -1,0 +1,108 @@
+"""Fresh processes, quickly: a clean server that has torch imported and forks one for each job.
+
+The server never computes and never touches CUDA, so that a forked process is like a new one,
+without the seconds that importing torch takes. It knows the processor time of every job that has
+ended: the noise gate takes it off what others used.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import resource
+import signal
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
+from types import TracebackType
+from typing import Any, Self
+
+_PRELOAD = ("slt_bench.timing.jobs", "torch._dynamo", "torch.utils.benchmark")
+
+
+class Worker:
+    """Runs ``job(*arguments) -> document`` in a fresh process; use it as a context manager."""
+
+    def __enter__(self) -> Self:
+        context = multiprocessing.get_context("spawn")
+        self.connection, other = context.Pipe()
+        self.process = context.Process(target=_serve, args=(other,))
+        self.process.start()
+        other.close()
+        self.used = float(self.connection.recv())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.connection.close()  # the server ends, and with it a job that still runs
+        self.process.join()
+
+    def run(self, job: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+        """The job's document; ``{"status": "crashed", "message"}`` where its process died."""
+        self.connection.send((job, arguments))
+        result, self.used = self.connection.recv()
+        return dict(result)
+
+    @property
+    def own_seconds(self) -> float:
+        """Processor seconds that this process, the server and all ended jobs have used."""
+        return self.used + _processor_seconds(resource.RUSAGE_SELF)
+
+
+def _processor_seconds(*who: int) -> float:
+    usages = [resource.getrusage(one) for one in who]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def _serve(connection: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in _PRELOAD:
+        importlib.import_module(name)
+    context = multiprocessing.get_context("fork")
+    own = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    connection.send(_processor_seconds(*own))
+    while True:
+        try:
+            job, arguments = connection.recv()
+        except (EOFError, OSError):
+            return
+        receiver, sender = context.Pipe(duplex=False)
+        child = context.Process(target=_work, args=(job, arguments, sender), daemon=True)
+        child.start()
+        sender.close()
+        wait([receiver, connection])
+        if not receiver.poll():  # nobody waits for the result any more
+            child.kill()
+            return
+        try:
+            result = receiver.recv()
+        except EOFError:
+            child.join()
+            result = {"status": "crashed", "message": _death(child.exitcode)}
+        child.join()
+        receiver.close()
+        connection.send((result, _processor_seconds(*own)))
+
+
+def _work(job: Callable[..., dict[str, Any]], arguments: Any, sender: Connection) -> None:
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    sender.send(job(*arguments))
+    sender.close()
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _death(exitcode: int | None) -> str:
+    if exitcode is not None and exitcode < 0:
+        return f"the process was ended by {signal.Signals(-exitcode).name}"
+    return f"the process ended with exit code {exitcode} and no result"
