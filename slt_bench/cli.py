@@ -1,8 +1,8 @@
 """The command line, ``slt-bench``: parse and print, nothing else.
 
-Exit codes: 0 all that was asked for is there; 1 some trials failed; 2 wrong usage or
-configuration; 3 refused (``check`` found a violation); 4 stopped by ``--time-limit``, resumable;
-130 interrupted.
+Exit codes: 0 all that was asked for is there; 1 some trials failed, or ``compare --fail-if`` found
+such a change; 2 wrong usage or configuration; 3 refused (``check`` found a violation, ``time`` a
+noisy machine); 4 stopped by ``--time-limit``, resumable; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import slt_bench
 from slt_bench.errors import UsageError, unknown
 
 _BUDGETS = ("smoke", "quick", "screen", "third", "paper")  # as task.BUDGETS, which imports torch
+_MODES = ("forward", "training", "sequence")  # as timing.cell.MODES
 _FORMATS = ("md", "tex", "html", "csv")
 _AGAINST = ("published", "dense", "floor")
 
@@ -259,6 +260,112 @@ def report(
         _print_json(reported["document"])
     else:
         click.echo(reported["text"])
+
+
+@cli.command("time")
+@click.option(
+    "-b",
+    "--baseline",
+    "baselines",
+    multiple=True,
+    metavar="NAME|FILE.py[:CLASS]",
+    help="Baselines beside dense (default: all that are no controls).",
+)
+@click.option("--shapes", multiple=True, metavar="N|INxOUT,...", help="e.g. 256,1024,1024x4096.")
+@click.option("--batch", multiple=True, metavar="N,...", help="Vectors a call (default: 64).")
+@click.option("--mode", multiple=True, metavar="MODE,...", help=f"Of {', '.join(_MODES)}.")
+@click.option("--device", multiple=True, metavar="cpu,cuda", help="Default: cpu.")
+@click.option("--dtype", multiple=True, metavar="NAME,...", help="Default: float32.")
+@click.option("--threads", multiple=True, metavar="N|all,...", help="Default: 1.")
+@click.option(
+    "--steps",
+    type=click.IntRange(1),
+    default=150,
+    show_default=True,
+    help="Time steps of mode sequence.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(7),
+    default=10,
+    show_default=True,
+    help="Rounds of fresh processes; verdicts need 10.",
+)
+@click.option("--compile", "compiled", is_flag=True, help="Through torch.compile.")
+@click.option(
+    "--match-parameters",
+    "match",
+    metavar="N|RATIO",
+    help="Size each baseline to N weights, or to a ratio of dense's.",
+)
+@click.option(
+    "--wait",
+    default="60s",
+    show_default=True,
+    metavar="TIME",
+    help="How long to wait for a quiet machine before a round.",
+)
+@click.option("--allow-noisy", is_flag=True, help="Publish noisy rows too, with their mark.")
+@click.option("--dry-run", is_flag=True, help="Print the cells and measure nothing.")
+@_results
+@_json
+def time_command(**given: Any) -> int:
+    """Time layers against dense: forward, training, or a GRU over a sequence."""
+    from slt_bench import commands, commands_timing
+
+    request = commands_timing.TimeRequest(
+        baselines=_words(given["baselines"]),
+        shapes=_words(given["shapes"]),
+        batches=_words(given["batch"]),
+        modes=_words(given["mode"]),
+        devices=_words(given["device"]),
+        dtypes=_words(given["dtype"]),
+        threads=_words(given["threads"]),
+        steps=given["steps"],
+        match=given["match"],
+        compiled=given["compiled"],
+    )
+    cells, notes = commands_timing.expand(request)
+    if given["dry_run"]:
+        document = commands_timing.describe(cells)
+    else:
+        document = commands_timing.time_cells(
+            cells,
+            commands.open_store(given["results"]),
+            rounds=given["rounds"],
+            patience=commands.seconds(given["wait"]),
+            allow_noisy=given["allow_noisy"],
+            match=given["match"],
+        )
+    document["notes"] = notes
+    if given["as_json"]:
+        _print_json(document)
+    else:
+        for line in (*notes, *commands_timing.time_lines(document)):
+            click.echo(line)
+    return int(document["exit_code"])
+
+
+@cli.command()
+@click.argument("before")
+@click.argument("after")
+@click.option(
+    "--fail-if", multiple=True, metavar="CHANGE", help="Exit code 1 where a row is worse."
+)
+@_json
+def compare(before: str, after: str, fail_if: Sequence[str], as_json: bool) -> int:
+    """Compare the times in two results folders: better, worse, same or ambiguous."""
+    from slt_bench import commands, commands_timing
+
+    document = commands_timing.compare(
+        commands.open_store(before), commands.open_store(after), fail_if=_words(fail_if)
+    )
+    if as_json:
+        _print_json(document)
+    else:
+        for line in commands_timing.compare_lines(document):
+            click.echo(line)
+    return int(document["exit_code"])
 
 
 @cli.command()

@@ -341,23 +341,26 @@ def report(
     budget: str | None = None,
     seeds: str | None = None,
 ) -> Document:
-    """Write the pages of suites, or ``all`` for everything in the store, and say what they hold.
+    """Write the pages of suites, ``latency_cpu`` or ``latency_cuda`` for what was timed, or ``all``
+    for every trial in the store, and say what they hold.
 
     Without names: every suite that has records, else ``all``. Without a budget: the suite's own,
     or the longest that has records.
     """
-    from slt_bench.reporting import pages
+    from slt_bench.reporting import latency, pages
     from slt_bench.reporting.rendering import render, write_report
 
     if budget is not None and budget not in BUDGETS:
         raise unknown("budget", budget, BUDGETS)
     chosen = None if seeds is None else parse_seeds(seeds)
     comparisons = tuple(against) or pages.AGAINST
-    known = [*suite_names(), "all"]
+    known = [*suite_names(), *latency.PAGES, "all"]
     made = []
     for name in names or _with_records(store) or ["all"]:
         if name == "all":
             page = pages.store_page(store, against=comparisons)
+        elif name in latency.PAGES:
+            page = latency.latency_page(store, name)
         else:
             if name not in known and not name.endswith(".toml"):
                 raise unknown("suite or page", name, known)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -120,8 +120,8 @@ def _provenance(outcomes: Sequence[Outcome], stale: Collection[str] | None) -> t
     if not records:
         return ("No trial has finished yet.",)
     lines = (
-        f"Machines: {_counted(machines(records))}.",
-        f"Software: {_counted(Counter(map(_software, records)))}.",
+        f"Machines: {counted(machines(records))}.",
+        f"Software: {counted(map(software, records))}.",
     )
     if stale is None:
         return lines
@@ -135,15 +135,16 @@ def _provenance(outcomes: Sequence[Outcome], stale: Collection[str] | None) -> t
     return (*lines, known)
 
 
-def _software(record: dict[str, Any]) -> str:
+def software(record: dict[str, Any]) -> str:
     facts = record["provenance"]
     commit = facts["commit"][:12] if facts.get("commit") else "none"
     changed = " with local changes" if facts.get("dirty") else ""
     return f"slt_bench {facts['version']}, commit {commit}{changed}, torch {facts['torch']}"
 
 
-def _counted(names: Counter[str]) -> str:
-    """``a`` where there is one; else ``a (2 records); b (1 record)``."""
+def counted(found: Iterable[str]) -> str:
+    """``a`` where there is one name; else ``a (2 records); b (1 record)``."""
+    names: Counter[str] = found if isinstance(found, Counter) else Counter(found)
     if len(names) == 1:
         return next(iter(names))
     words = (f"{name} ({n} record{'s' * (n > 1)})" for name, n in sorted(names.items()))

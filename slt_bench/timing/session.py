@@ -63,12 +63,18 @@ class _Taken:
 
 
 def measure(
-    cells: Sequence[Cell], store: Store, plan: Plan, say: Callable[[str], None] = lambda text: None
+    cells: Sequence[Cell],
+    store: Store,
+    plan: Plan,
+    say: Callable[[str], None] = lambda text: None,
+    *,
+    match: str | None = None,
 ) -> list[Row]:
     """Measure the cells and publish their records.
 
     Every group of cells (one shape, batch, mode, device, ...) should hold dense and its copy:
-    ratios are to the dense of the same round.
+    ratios are to the dense of the same round. ``match`` is kept in the records: the budget that
+    the settings were solved for.
 
     Raises:
         Busy: another timing is running.
@@ -78,7 +84,7 @@ def measure(
         # Before anything is started, so that a loaded machine is refused at once.
         _wait_for_quiet(noise.Meter(time.process_time), plan, say)
         with Worker() as worker:
-            return list(_Session(cells, store, plan, say, worker).run())
+            return list(_Session(cells, store, plan, say, worker, match).run())
 
 
 def _wait_for_quiet(meter: noise.Meter, plan: Plan, say: Callable[[str], None]) -> float | None:
@@ -94,8 +100,10 @@ class _Session:
         plan: Plan,
         say: Callable[[str], None],
         worker: Worker,
+        match: str | None,
     ) -> None:
         self.cells, self.store, self.plan, self.say, self.worker = cells, store, plan, say, worker
+        self.match = match
         self.taken: dict[str, _Taken] = {}
         self.rates: dict[tuple[str, int, str], Rates] = {}
         self.meter = noise.Meter(lambda: self.worker.own_seconds)
@@ -222,6 +230,7 @@ class _Session:
                 "predicted_bytes": facts["predicted_bytes"],
                 "floor_seconds": rates.floor(work),
                 "rates": rates.document,
+                "match": self.match,
             },
             "provenance": self.provenance(taken),
         }
