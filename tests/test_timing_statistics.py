@@ -18,11 +18,11 @@ from slt_bench.timing.statistics import (
     verdicts,
 )
 
-#: Medians (microseconds) of ten rounds of two copies of one dense layer, 1024 -> 1024, batch 64,
-#: and of a low-rank layer in the same rounds, as measured on a loaded machine.
-DENSE = [1187, 1203, 1301, 1190, 1422, 1211, 1198, 1260, 1189, 1195]
-COPY = [1192, 1188, 1333, 1201, 1390, 1224, 1190, 1249, 1203, 1186]
-LOW_RANK = [161, 158, 177, 160, 201, 166, 159, 171, 157, 163]
+#: Medians (microseconds) of ten rounds of a dense layer, its copy and a low-rank layer: forward,
+#: 1024 -> 1024, batch 64, on two cores that other processes kept busy.
+DENSE = [1639, 1669, 2072, 1633, 1874, 1845, 1675, 1627, 2019, 1650]
+COPY = [1626, 2016, 1982, 1675, 1600, 1729, 1654, 1678, 1610, 1726]
+LOW_RANK = [78, 77, 76, 81, 81, 73, 77, 79, 75, 79]
 
 
 def simulated(rng, factor=1.0, n=10, within=0.03, drift=0.15):

@@ -8,11 +8,11 @@ from functools import cached_property
 from typing import Any, Literal, get_args
 
 from slt_bench import registry
+from slt_bench.store import SCHEMA
 from slt_bench.trial import key_of
 
 Mode = Literal["forward", "training", "sequence"]
 MODES: tuple[Mode, ...] = get_args(Mode)
-SCHEMA = 1
 
 
 @dataclass(frozen=True, eq=False)

@@ -57,7 +57,8 @@ class Meter:
         if busy is None or busy_before is None:
             return None
         available = (time.monotonic() - began) * (os.cpu_count() or 1)
-        return max(0.0, busy - busy_before - (own - own_before)) / available
+        share = (busy - busy_before - (own - own_before)) / available
+        return min(1.0, max(0.0, share))
 
 
 def wait_for_quiet(

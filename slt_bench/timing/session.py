@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
-from slt_bench import running
+from slt_bench import kernels, running
 from slt_bench.provenance import environment
 from slt_bench.registry import settings_of, source_digest
-from slt_bench.store import Record, Store
+from slt_bench.store import SCHEMA, Record, Store
 from slt_bench.timing import gpu, jobs, noise
-from slt_bench.timing.cell import SCHEMA, Cell
+from slt_bench.timing.cell import Cell
 from slt_bench.timing.floor import Rates, Work
 from slt_bench.timing.hardware import hardware_facts
 from slt_bench.timing.sampling import Protocol
@@ -80,6 +80,7 @@ def measure(
         Busy: another timing is running.
         Noisy: the machine did not become quiet; nothing is published.
     """
+    store.check_writable()
     with running.timing():
         # Before anything is started, so that a loaded machine is refused at once.
         _wait_for_quiet(noise.Meter(time.process_time), plan, say)
@@ -245,6 +246,7 @@ class _Session:
             "device": cell.device,
             "gpu": {"name": cell.hardware, **(gpu.state() or {})} if cell.device != "cpu" else None,
             "strategy": strategies.pop() if len(strategies) == 1 else None,
+            "kernels": kernels.enabled(),
             "float32_matmul_precision": "highest",
             **hardware_facts(),
         }
