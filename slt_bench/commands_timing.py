@@ -34,8 +34,8 @@ _BATCH = 64
 _STEPS = 150
 #: Grids from large to small; the first that has at most MOST_CELLS cells is the default.
 _GRIDS: tuple[tuple[tuple[int, ...], tuple[Mode, ...]], ...] = (
-    ((256, 1024, 4096, 16384, 65536), ("forward",)),
-    ((256, 2048, 16384, 65536), ("forward",)),
+    ((256, 1024, 4096, 8192, 65536), ("forward",)),
+    ((256, 2048, 8192, 65536), ("forward",)),
     ((256, 4096, 65536), ("forward",)),
 )
 
