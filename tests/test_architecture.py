@@ -25,7 +25,7 @@ LAYERS = [
     {"runner", "suites", "timing"},
     {"planning", "engines", "conformance", "scaffold"},
     {"reporting", "progress", "listing"},
-    {"commands", "commands_timing"},
+    {"commands"},
     {"cli"},
     {"__main__"},
 ]

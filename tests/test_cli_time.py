@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from timing_records import make_cell, make_record
 
-from slt_bench import commands_timing, running
+from slt_bench import running
 from slt_bench.cli import main
+from slt_bench.commands import time as verb
 from slt_bench.store import Store
 from slt_bench.timing import noise
 from slt_bench.timing.sampling import Protocol
@@ -92,7 +93,7 @@ def test_sizes_are_matched_and_the_pick_is_told(cli):
 
 
 def test_a_busy_machine_is_refused_with_exit_code_3(cli, monkeypatch):
-    monkeypatch.setattr(commands_timing, "Protocol", lambda: QUICK)
+    monkeypatch.setattr(verb, "Protocol", lambda: QUICK)
     monkeypatch.setattr(noise.Meter, "others", lambda self: 0.5)
     code, out, _ = cli(*SMALL, "--wait", "0s")
     assert code == 3
@@ -109,7 +110,7 @@ def test_a_busy_machine_is_refused_with_exit_code_3(cli, monkeypatch):
 
 
 def test_a_run_leaves_records_and_tables(cli, monkeypatch):
-    monkeypatch.setattr(commands_timing, "Protocol", lambda: QUICK)
+    monkeypatch.setattr(verb, "Protocol", lambda: QUICK)
     monkeypatch.setattr(noise.Meter, "others", lambda self: 0.0)
     code, out, err = cli(*SMALL, "-b", f"{LAYERS}:Refusing", "--allow-noisy", "--results", "r")
     assert code == 0, err
@@ -172,7 +173,7 @@ def test_both_times_of_a_gpu(cli, monkeypatch):
 
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    monkeypatch.setattr(commands_timing, "Protocol", lambda: QUICK)
+    monkeypatch.setattr(verb, "Protocol", lambda: QUICK)
     code, out, err = cli(*SMALL, "--device", "cuda", "--mode", "forward,training", "--allow-noisy",
                          "--results", "r")  # fmt: skip
     assert code == 0, out + err

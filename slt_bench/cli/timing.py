@@ -1,0 +1,119 @@
+"""The verbs ``time`` and ``compare``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from slt_bench.cli._shared import json_option, print_json, results_option, words
+
+_MODES = ("forward", "training", "sequence")  # as timing.cell.MODES
+
+
+@click.command("time")
+@click.option(
+    "-b",
+    "--baseline",
+    "baselines",
+    multiple=True,
+    metavar="NAME|FILE.py[:CLASS]",
+    help="Baselines beside dense (default: all that are no controls).",
+)
+@click.option("--shapes", multiple=True, metavar="N|INxOUT,...", help="e.g. 256,1024,1024x4096.")
+@click.option("--batch", multiple=True, metavar="N,...", help="Vectors a call (default: 64).")
+@click.option("--mode", multiple=True, metavar="MODE,...", help=f"Of {', '.join(_MODES)}.")
+@click.option("--device", multiple=True, metavar="cpu,cuda", help="Default: cpu.")
+@click.option("--dtype", multiple=True, metavar="NAME,...", help="Default: float32.")
+@click.option("--threads", multiple=True, metavar="N|all,...", help="Default: 1.")
+@click.option(
+    "--steps",
+    type=click.IntRange(1),
+    default=150,
+    show_default=True,
+    help="Time steps of mode sequence.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(7),
+    default=10,
+    show_default=True,
+    help="Rounds of fresh processes; verdicts need 10.",
+)
+@click.option("--compile", "compiled", is_flag=True, help="Through torch.compile.")
+@click.option(
+    "--match-parameters",
+    "match",
+    metavar="N|RATIO",
+    help="Size each baseline to N weights, or to a ratio of dense's.",
+)
+@click.option(
+    "--wait",
+    default="60s",
+    show_default=True,
+    metavar="TIME",
+    help="How long to wait for a quiet machine before a round.",
+)
+@click.option("--allow-noisy", is_flag=True, help="Publish noisy rows too, with their mark.")
+@click.option("--dry-run", is_flag=True, help="Print the cells and measure nothing.")
+@results_option
+@json_option
+def time_command(**given: Any) -> int:
+    """Time layers against dense: forward, training, or a GRU over a sequence."""
+    from slt_bench.commands import time as verb
+    from slt_bench.commands.cells import TimeRequest, expand
+    from slt_bench.commands.values import open_store, seconds
+
+    request = TimeRequest(
+        baselines=words(given["baselines"]),
+        shapes=words(given["shapes"]),
+        batches=words(given["batch"]),
+        modes=words(given["mode"]),
+        devices=words(given["device"]),
+        dtypes=words(given["dtype"]),
+        threads=words(given["threads"]),
+        steps=given["steps"],
+        match=given["match"],
+        compiled=given["compiled"],
+    )
+    cells, notes = expand(request)
+    if given["dry_run"]:
+        document = verb.describe(cells)
+    else:
+        document = verb.time_cells(
+            cells,
+            open_store(given["results"]),
+            rounds=given["rounds"],
+            patience=seconds(given["wait"]),
+            allow_noisy=given["allow_noisy"],
+            match=given["match"],
+        )
+    document["notes"] = notes
+    if given["as_json"]:
+        print_json(document)
+    else:
+        for line in (*notes, *verb.time_lines(document)):
+            click.echo(line)
+    return int(document["exit_code"])
+
+
+@click.command()
+@click.argument("before")
+@click.argument("after")
+@click.option(
+    "--fail-if", multiple=True, metavar="CHANGE", help="Exit code 1 where a row is worse."
+)
+@json_option
+def compare(before: str, after: str, fail_if: Sequence[str], as_json: bool) -> int:
+    """Compare the times in two results folders: better, worse, same or ambiguous."""
+    from slt_bench.commands import compare as verb
+    from slt_bench.commands.values import open_store
+
+    document = verb.compare(open_store(before), open_store(after), fail_if=words(fail_if))
+    if as_json:
+        print_json(document)
+    else:
+        for line in verb.compare_lines(document):
+            click.echo(line)
+    return int(document["exit_code"])
