@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from slt_bench.kernels import Kernel
 from slt_bench.layers import Unsupported
@@ -60,7 +59,7 @@ def start_at_gain(layer: nn.Module, tensors: Iterable[Tensor], gain: float | Non
     """Scale ``tensors``, all by the same factor, so that the new ``layer`` has the given gain.
 
     The gain is output over input root mean square for white-noise input, without bias and
-    without dropout: ``gain**2 = ||W||_F**2 / out_features``. It is met exactly, by pushing the
+    without dropout: ``gain**2 = ||W||_F**2 / out_features``. It is met exactly, by pushing all
     unit vectors through the layer, whose bias must still be zero and whose matrix must be a
     product of all ``tensors``. ``None`` leaves the layer as it is; so does a matrix of zeros, and
     the meta device, which has shapes only. Raises ``ValueError`` for a gain that is not positive.
@@ -75,10 +74,13 @@ def start_at_gain(layer: nn.Module, tensors: Iterable[Tensor], gain: float | Non
     n, out_features = int(layer.in_features), int(layer.out_features)  # type: ignore[arg-type]
     norm, training = 0.0, layer.training
     layer.eval()
+    units = tensors[0].new_zeros(min(CHUNK, n), n)
     for start in range(0, n, CHUNK):
-        index = torch.arange(start, min(start + CHUNK, n), device=tensors[0].device)
-        image = layer(F.one_hot(index, n).to(tensors[0].dtype))
-        norm += image.double().square().sum().item()
+        ones = units[: n - start].diagonal(start)
+        ones.fill_(1)
+        norms = torch.linalg.vector_norm(layer(units[: n - start]), dim=1)
+        norm += norms.double().square().sum().item()
+        ones.zero_()
     layer.train(training)
     if norm > 0:
         factor = gain / math.sqrt(norm / out_features)

@@ -19,6 +19,7 @@ from slt_bench.baselines._common import (
     start_at_gain,
 )
 from slt_bench.baselines._wavelet_kernel import wavelet_kernel
+from slt_bench.baselines._wavelet_loss import wavelet_loss
 from slt_bench.baselines._wavelet_transform import analysis, coefficient_lengths, synthesis
 from slt_bench.kernels import Kernel, apply
 from slt_bench.layers import LINEAR_GAIN
@@ -224,8 +225,8 @@ class Wavelet(nn.Module):
 
     def penalty(self) -> Tensor:
         """The loss term that keeps the filters a wavelet, a scalar, to be added with weight 1."""
-        reconstruction, alias = self.residuals()
-        return reconstruction + (alias if self.loss == "pr_ac" else reconstruction)
+        weights = (1, 1) if self.loss == "pr_ac" else (2, 0)
+        return wavelet_loss(self.filters, *weights)
 
     def summary(self) -> dict[str, Any]:
         """The filters and the two residuals (figures 2 and 3 of the paper), plain JSON."""

@@ -274,6 +274,21 @@ def test_published_start_has_unit_diagonals() -> None:
 # The filters and their penalty
 
 
+@pytest.mark.parametrize("loss", ["pr_ac", "pr_twice"])
+@pytest.mark.parametrize("taps", [1, 2, 3, 6, 9])
+def test_penalty_and_its_gradient_are_those_of_the_residuals(taps: int, loss: str) -> None:
+    layer = Wavelet(64, 64, scales=1, loss=loss).double()
+    layer.filters = torch.nn.Parameter(torch.randn(4, taps, dtype=torch.float64))
+    reconstruction, alias = layer.residuals()
+    expected = reconstruction + (alias if loss == "pr_ac" else reconstruction)
+    (gradient,) = torch.autograd.grad(3 * expected, layer.filters)
+    (ours,) = torch.autograd.grad(3 * layer.penalty(), layer.filters)
+    torch.testing.assert_close(layer.penalty(), expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(ours, gradient, rtol=1e-11, atol=1e-11)
+    with torch.inference_mode():
+        torch.testing.assert_close(layer.penalty(), expected.detach(), rtol=1e-12, atol=1e-12)
+
+
 def test_penalty_is_zero_for_wavelets() -> None:
     for name in ("haar6", "db6"):
         assert Wavelet(64, 64, init=name).double().penalty().item() < 1e-12
