@@ -7,7 +7,9 @@ are not shipped. Set ``SLT_BENCH_DATA`` to the folder that holds ``mnist/`` and 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,3 +72,26 @@ def toy_task() -> str:
 def toy_layer() -> str:
     """A baseline outside the tree."""
     return str(Path(__file__).parent / "plugins" / "toy_layer.py")
+
+
+@pytest.fixture
+def poison(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """All uninitialised memory is NaN: what a kernel or torch leaves unwritten shows."""
+    import torch
+
+    from slt_bench import kernels
+
+    for method in ("lease", "scratch"):
+        given = getattr(kernels.Workspace, method)
+
+        def poisoned(
+            self: kernels.Workspace, count: int, dtype: torch.dtype, given: Any = given
+        ) -> torch.Tensor:
+            filled: torch.Tensor = given(self, count, dtype).fill_(torch.nan)
+            return filled
+
+        monkeypatch.setattr(kernels.Workspace, method, poisoned)
+    torch.use_deterministic_algorithms(True)  # fills new tensors with NaN
+    assert torch.empty(3).isnan().all()
+    yield
+    torch.use_deterministic_algorithms(False)

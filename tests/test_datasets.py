@@ -50,7 +50,7 @@ def write(folder: Path, contents: dict[str, bytes]) -> Path:
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, no SLT_BENCH_DATA, offline."""
-    monkeypatch.setattr(datasets, "_cache", lambda: tmp_path / "cache")
+    monkeypatch.setattr("slt_bench.datasets.finding._cache", lambda: tmp_path / "cache")
     monkeypatch.delenv("SLT_BENCH_DATA", raising=False)
     monkeypatch.setenv("SLT_BENCH_OFFLINE", "1")
     return tmp_path / "cache"
