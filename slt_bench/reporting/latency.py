@@ -91,7 +91,8 @@ def _order(record: Record) -> tuple[Any, ...]:
     """Tables together; in one by size and batch, dense and its copy before their rivals."""
     trial = record["trial"]
     rival = 0 if trial["baseline"] == "dense" and not trial["settings"] else 1
-    inner = (trial["shape"], trial["batch"], rival, row_label(trial), record["key"])
+    label = row_label(trial), trial.get("protocol", "")
+    inner = (trial["shape"], trial["batch"], rival, label, record["key"])
     return (*_table_key(record), *inner)
 
 

@@ -162,8 +162,8 @@ CROSSOVERS = (
     TIMED,
     SIZES,
     Column("faster from n", ("crossover", "crossover_text"), lambda line: line["crossover_text"]),
-    value_column("ratio at the smallest", "smallest_ratio", columns.number),
-    value_column("at the largest", "largest_ratio", columns.number),
+    value_column("ratio at the smallest", "smallest_ratio", partial(columns.number, digits=3)),
+    value_column("at the largest", "largest_ratio", partial(columns.number, digits=3)),
     KEYS,
 )
 PAIRS = (

@@ -48,8 +48,8 @@ SEQUENCE_NOTE = (
 )
 LAYER_NOTE = "One call is a training step. Range: the quickest and the slowest turn."
 TRIED_NOTE = (
-    "Below 1 the way is slower than what is used in its place. Made ready: compiling and tracing, "
-    "which is no part of the time."
+    "Times as slow: time of the way over that of what is used in its place, as above. Made ready: "
+    "compiling and tracing, which is no part of the time."
 )
 
 
@@ -189,7 +189,7 @@ def _tried(record: Record) -> Iterator[Line]:
             "stale": [],
         }
         if own and instead:
-            found = speedup(own["samples"], instead["samples"])
+            found = speedup(instead["samples"], own["samples"])
             line |= {"median": own["median"]}
             line |= _speedup_fields("ratio", (found.median, found.low, found.high))
         else:
@@ -218,12 +218,11 @@ def _range(line: Line) -> str:
 
 SIZES = text_column("sizes", "sizes", wide=True)
 MEDIAN = value_column("time", "median", duration)
-TIMES_AS_FAST = interval_column("times as fast", "ratio")
 TARGETS = (
     ROW,
     Column("against", ("peer",), lambda line: line["peer"] or "(exponent)", "left"),
     MEDIAN,
-    TIMES_AS_FAST,
+    interval_column("times as fast", "ratio"),
     value_column("reach", "reach", columns.number),
     value_column("aim", "aim", columns.number),
     text_column("verdict", "verdict", wide=True),
@@ -244,7 +243,7 @@ TRIED = (
     MEDIAN,
     text_column("in its place", "instead"),
     value_column("its time", "instead_median", duration),
-    TIMES_AS_FAST,
+    interval_column("times as slow", "ratio"),
     value_column("made ready", "setup_seconds", duration),
     text_column("why", "why", wide=True),
     KEYS,

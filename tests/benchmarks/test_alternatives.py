@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from measuring import Comparison
 from peers import ButterflyFastfood, Conv1dWavelet, EinsumTensorTrain
@@ -65,7 +67,7 @@ def test_wavelet_layer(compare: Any) -> None:
         ),
     ]
     sizes = {"n": N, "batch": BATCH}
-    compare(Comparison("tried: wavelet layer", sizes, ways, tried=rows, turns=9))
+    compare(Comparison("wavelet layer, ways to build it", sizes, ways, tried=rows, turns=9))
 
 
 def test_fastfood_layer(compare: Any) -> None:
@@ -85,7 +87,7 @@ def test_fastfood_layer(compare: Any) -> None:
         tried(kronecker, kernel, "products with many more multiply-adds, and copies between them"),
     ]
     sizes = {"n": N, "batch": BATCH}
-    compare(Comparison("tried: Fastfood layer", sizes, ways, tried=rows, turns=9))
+    compare(Comparison("Fastfood layer, ways to build it", sizes, ways, tried=rows, turns=9))
 
 
 def test_tensor_train_layer(compare: Any) -> None:
@@ -98,7 +100,7 @@ def test_tensor_train_layer(compare: Any) -> None:
     why = "a contraction a core, each with a permuted copy of an intermediate larger than the input"
     sizes = {"n": N, "batch": BATCH, "rank": 4}
     rows = [tried(contracted, merged, why)]
-    compare(Comparison("tried: tensor-train layer", sizes, ways, tried=rows, turns=9))
+    compare(Comparison("tensor-train layer, ways to build it", sizes, ways, tried=rows, turns=9))
 
 
 def test_wavelet_gru(compare: Any) -> None:
@@ -124,63 +126,81 @@ def test_wavelet_gru(compare: Any) -> None:
         tried(library, fused, "three dense products a step"),
     ]
     sizes = {"steps": STEPS, "batch": SEQUENCES, "hidden": HIDDEN}
-    compare(Comparison("tried: GRU with wavelet maps", sizes, ways, tried=rows))
+    compare(Comparison("GRU with wavelet maps, ways to run it", sizes, ways, tried=rows))
 
 
+@pytest.mark.filterwarnings("ignore")  # torch no longer advises to trace
 def test_loops(compare: Any) -> None:
-    """A dense GRU by tools that take a plain loop as it is."""
+    """A dense GRU by what others offer for a loop over time."""
     torch.manual_seed(0)
-    loop, sizes = "plain loop", {"steps": COMPILED_STEPS, "batch": SEQUENCES, "hidden": HIDDEN}
-    ours, library = "our dense GRU", "nn.GRU"
+    ours, loop, library = "our dense GRU", "plain loop", "nn.GRU"
+    trace = "plain loop, torch.jit.trace"
+    x = torch.randn(SEQUENCES, STEPS, 2)
+    start = time.perf_counter()
+    traced = _iteration(lambda model: torch.jit.trace(model, x), STEPS)
+    traced()
+    traced()
+    setup = {trace: time.perf_counter() - start}
     ways = {
-        ours: iteration(gru(2, HIDDEN), COMPILED_STEPS, SEQUENCES),
-        loop: iteration(gru(2, HIDDEN, strategy="eager"), COMPILED_STEPS, SEQUENCES),
-        library: iteration(nn_gru(2, HIDDEN), COMPILED_STEPS, SEQUENCES),
+        ours: iteration(gru(2, HIDDEN), STEPS, SEQUENCES),
+        loop: iteration(gru(2, HIDDEN, strategy="eager"), STEPS, SEQUENCES),
+        trace: traced,
+        library: iteration(nn_gru(2, HIDDEN), STEPS, SEQUENCES),
+    }
+    rows = [
+        tried(loop, ours, "a dozen operators a step, each with a node of the graph"),
+        tried(trace, ours, "the same operators, unrolled"),
+        tried(library, ours, "a product a step for each weight gradient"),
+    ]
+    sizes = {"steps": STEPS, "batch": SEQUENCES, "hidden": HIDDEN}
+    compare(Comparison("dense GRU, ways to run it", sizes, ways, tried=rows, setup_seconds=setup))
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch's own compiler
+def test_compiled_loop(compare: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plain loop under torch.compile, over few steps, all of which it unrolls."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # an empty one
+    torch.manual_seed(0)
+    ours, loop, compiled = "our dense GRU", "plain loop", "plain loop, torch.compile"
+    steps = COMPILED_STEPS
+    ways = {
+        ours: iteration(gru(2, HIDDEN), steps, SEQUENCES),
+        loop: iteration(gru(2, HIDDEN, strategy="eager"), steps, SEQUENCES),
     }
     setup: dict[str, float] = {}
     missing: dict[str, str] = {}
-    tools = {"torch.compile": compiled, "torch.jit.trace": traced}
-    reasons = {
-        "torch.compile": "the products stay single calls; only what is elementwise is joined, and "
-        "every length of a sequence is compiled anew",
-        "torch.jit.trace": "unrolled, with little joined in the backward pass",
-    }
-    for name, make in tools.items():
-        label, start = f"{loop}, {name}", time.perf_counter()
-        try:
-            with at_most(PATIENCE):
-                way = make()
-                way()
-                way()
-        except TimeoutError:
-            missing[label] = f"not ready after {PATIENCE} s"
-        except Exception as error:  # a compiler that is missing or fails says so in many ways
-            missing[label] = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-        else:
-            ways[label] = way
-            setup[label] = time.perf_counter() - start
+    start = time.perf_counter()
+    try:
+        with at_most(PATIENCE):
+            way = _iteration(torch.compile, steps)
+            way()
+            way()
+    except TimeoutError:
+        missing[compiled] = f"not ready after {PATIENCE} s"
+    except Exception as error:  # a compiler that is missing or fails says so in many ways
+        missing[compiled] = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    else:
+        ways[compiled] = way
+        setup[compiled] = time.perf_counter() - start
     rows = [
-        tried(loop, ours, "every step is a dozen operators with a graph node each"),
-        *(tried(f"{loop}, {name}", ours, why) for name, why in reasons.items()),
-        tried(library, ours, "a product a step for each weight gradient"),
+        tried(
+            compiled,
+            ours,
+            "the products stay single calls, only what is elementwise is joined; the time to "
+            "compile grows with the steps, and every length is compiled anew",
+        )
     ]
-    group = "tried: dense GRU, loops"
-    compare(Comparison(group, sizes, ways, tried=rows, setup_seconds=setup, missing=missing))
+    sizes = {"steps": steps, "batch": SEQUENCES, "hidden": HIDDEN}
+    group = "dense GRU, few steps"
+    compare(
+        Comparison(group, sizes, ways, tried=rows, setup_seconds=setup, missing=missing, turns=15)
+    )
 
 
-def compiled() -> Way:
-    return _iteration(torch.compile)
-
-
-def traced() -> Way:
-    x = torch.randn(SEQUENCES, COMPILED_STEPS, 2)
-    return _iteration(lambda model: torch.jit.trace(model, x))
-
-
-def _iteration(transform: Any) -> Way:
+def _iteration(transform: Callable[[nn.Module], Any], steps: int) -> Way:
     model = gru(2, HIDDEN, strategy="eager")
-    cell = Cell("dense", {}, (HIDDEN, HIDDEN), SEQUENCES, "sequence", steps=COMPILED_STEPS)
-    x, target = torch.randn(SEQUENCES, COMPILED_STEPS, 2), torch.randn(SEQUENCES, HIDDEN)
+    cell = Cell("dense", {}, (HIDDEN, HIDDEN), SEQUENCES, "sequence", steps=steps)
+    x, target = torch.randn(SEQUENCES, steps, 2), torch.randn(SEQUENCES, HIDDEN)
     return assemble(cell, transform(model), [x, target]).call
 
 

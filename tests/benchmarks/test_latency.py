@@ -6,7 +6,6 @@ one process.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -25,16 +24,18 @@ GRID: tuple[tuple[Mode, int], ...] = (
 )
 
 
-def cells() -> Iterator[Any]:
+def cells() -> list[Any]:
     """(mode, n, baseline): dense first in each group, so that the others find its time."""
     names = [
         name
         for name in registry.entries("baselines")
         if not registry.is_control(registry.load_baseline(name)) and name != "dense"
     ]
-    for mode, n in GRID:
-        for name in ("dense", *names):
-            yield pytest.param(mode, n, name, id=f"{mode}-{n}-{name}")
+    return [
+        pytest.param(mode, n, name, id=f"{mode}-{n}-{name}")
+        for mode, n in GRID
+        for name in ("dense", *names)
+    ]
 
 
 @pytest.mark.parametrize(

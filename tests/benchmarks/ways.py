@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from slt_bench.recurrent import GRU
 from slt_bench.registry import load_baseline
 from slt_bench.timing.cell import Cell
-from slt_bench.timing.functions import INPUT_SIZE, assemble
+from slt_bench.timing.functions import INPUT_SIZE, assemble, prepare
 from slt_bench.timing.turns import Way
 
 MAPS = GRU.slots[:3]
@@ -68,10 +68,24 @@ def inference(model: nn.Module, x: Tensor) -> Way:
 
 
 def layer_step(layer: nn.Module, n: int, batch: int) -> Way:
-    """Forward and backward, to the weights and to the input: mode ``training``."""
-    cell = Cell("dense", {}, (n, n), batch, "training")
+    """Forward and backward of the map, to the weights and to the input.
+
+    Loss terms of a layer are left out, as they have no part in its peers; ``trained_layer`` has
+    them.
+    """
     x, upstream = torch.randn(batch, n, requires_grad=True), torch.randn(batch, n)
-    return assemble(cell, layer, [x, upstream]).call
+
+    def step() -> None:
+        x.grad = None
+        layer.zero_grad(set_to_none=True)
+        layer(x).backward(upstream)
+
+    return step
+
+
+def trained_layer(baseline: str, n: int, batch: int) -> Way:
+    """Mode ``training`` of ``slt-bench time``, with the loss terms of the layer."""
+    return prepare(Cell(baseline, {}, (n, n), batch, "training")).call
 
 
 def without_kernels(way: Way) -> Way:
