@@ -1,7 +1,7 @@
 """Records on disk: one JSON file a trial, published atomically, read back as a DataFrame.
 
-``<reports>/results/<kind>/<task>/<baseline>/<key>.json`` holds what a finished trial produced (a
-record of kind ``time`` has a mode in place of a task);
+``<reports>/results/<kind>/<task>/<baseline>/<key>.json`` holds what a finished trial produced (kind
+``time`` has a mode in place of a task; ``speed`` has a group and an instruction set);
 ``<key>.failed.json`` beside it says why one failed, is never read as a result, and goes away with
 success. Checkpoints and final weights live in ``<reports>/checkpoints``, outside git.
 No database: this survives ``kill -9``, concurrent writers and network file systems.
@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 #: Of records and of a trial's identity.
 SCHEMA = 1
+#: The parts of an identity that name the two folders of its records, by kind.
+_FOLDERS = {
+    "train": ("task", "baseline"),
+    "time": ("mode", "baseline"),
+    "speed": ("group", "instruction_set"),
+}
 
 
 def find_reports(given: str | os.PathLike[str] | None = None) -> Path:
@@ -53,9 +59,9 @@ class Store:
 
     def path(self, identity: Mapping[str, Any], key: str, *, failed: bool = False) -> Path:
         name = f"{key}.failed.json" if failed else f"{key}.json"
-        what = identity["mode"] if identity["kind"] == "time" else identity["task"]
-        folder = self.results.joinpath(identity["kind"], what, identity["baseline"])
-        return folder / name
+        kind = identity["kind"]
+        folders = (_slug(identity[part]) for part in _FOLDERS[kind])
+        return self.results.joinpath(kind, *folders, name)
 
     def checkpoint(self, key: str) -> Path:
         return self.checkpoints / f"{key}.pt"
@@ -126,6 +132,11 @@ class Store:
         if record is None:
             raise UsageError(f"the record of {prefix!r} is damaged: run its trial again")
         return record
+
+
+def _slug(text: str) -> str:
+    """As the name of a folder; names of tasks and baselines stay what they are."""
+    return re.sub(r"[^\w.]+", "-", text).strip("-.")
 
 
 #: What every record has, and what a finished one has beside.

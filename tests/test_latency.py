@@ -9,6 +9,7 @@ from timing_records import make_cell, make_failure, make_record
 from slt_bench.reporting.latency import command, duration, latency_page, memory
 from slt_bench.reporting.rendering import render, write_report
 from slt_bench.store import Store
+from slt_bench.trial import key_of
 
 SIZES = (256, 1024, 4096)
 
@@ -124,6 +125,39 @@ def test_kernel_and_call_are_two_lines_of_a_gpu(tmp_path):
     assert list(shown["measure"]) == ["eager call", "kernel, cold cache (eager)"]
     assert list(shown["verdict"]) == ["slower", "faster"]
     assert latency_page(store, "latency_cpu").tables == ()
+
+
+def one_process(cell, medians, dense=()):
+    """The same cell by pytest-benchmark, as ``tests/benchmarks`` leaves it."""
+    record = make_record(cell, medians, dense)
+    identity = {**record["trial"], "protocol": "pytest-benchmark"}
+    return {**record, "trial": identity, "key": key_of(identity)}
+
+
+def test_one_process_stands_in_the_same_table_without_a_verdict(store):
+    command_before = table(latency_page(store, "latency_cpu"), "latency").caption.split(": ")[-1]
+    store.publish(one_process(make_cell("dense", 256), [2e-3]))
+    store.publish(one_process(make_cell("low_rank", 256), [1e-3], [2e-3]))
+    shown = table(latency_page(store, "latency_cpu"), "latency").shown
+    here = shown[(shown["row"] == "low_rank") & (shown["shape"] == "256")]
+    rows = {row["measure"]: row for row in here.to_dict("records")}
+    assert rows["eager call"]["verdict"] == "faster"
+    single = rows["one process (pytest-benchmark)"]
+    assert (single["median"], single["ratio to dense"], single["verdict"], single["rounds"]) == (
+        "1.00 ms", "0.50", "—", "1",
+    )  # fmt: skip
+    caption = table(latency_page(store, "latency_cpu"), "latency").caption
+    assert "one process" in caption.lower()
+    assert "--benchmark-json=FILE" in caption
+    assert caption.endswith(f"To measure: {command_before}")
+
+
+def test_one_process_alone_names_its_own_command(tmp_path):
+    store = Store(tmp_path)
+    store.publish(one_process(make_cell(), [1.0], [1.0]))
+    page = latency_page(store, "latency_cpu")
+    assert list(page.tables[0].shown["measure"]) == ["one process (pytest-benchmark)"]
+    assert "To measure: python -m pytest tests/benchmarks" in page.tables[0].caption
 
 
 def test_an_empty_page_says_what_to_do(tmp_path):

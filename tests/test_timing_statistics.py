@@ -11,6 +11,7 @@ from scipy import stats
 from slt_bench.timing.statistics import (
     Ratio,
     changes,
+    crossover,
     exponent,
     ratio,
     spread,
@@ -159,3 +160,30 @@ def test_the_exponent_of_a_law_is_found():
 def test_times_and_spread():
     assert times([3.0, 1.0, 2.0]) == type(times([1.0]))(1.0, 2.0, 3.0, 3)
     assert spread([1.0, 2.0, 3.0, 4.0, 5.0]) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("where", [700.0, 1024.0, 3000.0])
+def test_the_crossover_of_two_laws_is_found(where):
+    sizes = [4096, 256, 1024, 16384]  # in any order
+    dense = [1e-9 * n**2 for n in sizes]
+    own = [1e-9 * where * n for n in sizes]
+    assert crossover(sizes, own, dense) == pytest.approx(where)
+
+
+def test_a_crossover_is_where_a_line_goes_below_dense_for_good():
+    sizes, dense = [1, 10, 100], [1.0, 1.0, 1.0]
+    assert crossover(sizes, [2.0, 2.0, 0.5], dense) == pytest.approx(10**1.5)
+    assert crossover(sizes, [0.5, 2.0, 0.5], dense) == pytest.approx(10**1.5)
+    assert crossover(sizes, [0.5, 0.5, 0.5], dense) is None  # below from the start
+    assert crossover(sizes, [0.5, 0.5, 2.0], dense) is None  # above at the end
+    assert crossover(sizes, [2.0, 1.0, 1.0], dense) is None
+    assert crossover(sizes, [2.0, 1.0, 0.5], dense) == pytest.approx(10)
+    assert crossover([5], [0.5], [1.0]) is None
+
+
+@pytest.mark.parametrize(
+    "given", [([1, 2], [1.0], [1.0, 1.0]), ([1, 1], [2.0, 0.5], [1.0, 1.0]), ([1], [0.0], [1.0])]
+)
+def test_a_crossover_of_what_is_no_curve_is_refused(given):
+    with pytest.raises(ValueError, match="shorter|twice|positive"):
+        crossover(*given)

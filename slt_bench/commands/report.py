@@ -10,7 +10,7 @@ from pathlib import Path
 from slt_bench.commands.values import Document, parse_seeds
 from slt_bench.errors import unknown
 from slt_bench.planning import plan
-from slt_bench.reporting import latency, pages
+from slt_bench.reporting import latency, pages, speed
 from slt_bench.reporting.pages import Page
 from slt_bench.reporting.rendering import render, write_report
 from slt_bench.store import Store
@@ -27,8 +27,8 @@ def report(
     budget: str | None = None,
     seeds: str | None = None,
 ) -> Document:
-    """Write the pages of suites, ``latency_cpu`` or ``latency_cuda`` for what was timed, or ``all``
-    for every trial in the store, and say what they hold.
+    """Write the pages of suites, ``latency_cpu`` or ``latency_cuda`` for what was timed, ``speed``
+    for ways compared, or ``all`` for every trial in the store, and say what they hold.
 
     Without names: every suite that has records, else ``all``. Without a budget: the suite's own,
     or the longest that has records.
@@ -37,13 +37,15 @@ def report(
         raise unknown("budget", budget, BUDGETS)
     chosen = None if seeds is None else parse_seeds(seeds)
     comparisons = tuple(against) or pages.AGAINST
-    known = [*suite_names(), *latency.PAGES, "all"]
+    known = [*suite_names(), *latency.PAGES, speed.PAGE, "all"]
     made = []
     for name in names or _with_records(store) or ["all"]:
         if name == "all":
             page = pages.store_page(store, against=comparisons)
         elif name in latency.PAGES:
             page = latency.latency_page(store, name)
+        elif name == speed.PAGE:
+            page = speed.speed_page(store)
         else:
             if name not in known and not name.endswith(".toml"):
                 raise unknown("suite or page", name, known)

@@ -114,12 +114,24 @@ def published_weights(line: Line) -> str:
     return f"{printed} ({exact:,})"
 
 
-def _text(header: str, name: str, *, wide: bool = False) -> Column:
+def text_column(header: str, name: str, *, wide: bool = False) -> Column:
+    """A field that is text, or nothing."""
     return Column(header, (name,), lambda line: str(line[name] or NONE), "left", wide)
 
 
-def _value(header: str, name: str, text: Callable[[Any], str]) -> Column:
+def value_column(header: str, name: str, text: Callable[[Any], str]) -> Column:
+    """One field as ``text`` prints it."""
     return Column(header, (name,), lambda line: text(line[name]))
+
+
+def interval_column(header: str, name: str, digits: int = 2) -> Column:
+    """``1.50 [1.40, 1.61]`` of the fields name, name_low and name_high."""
+    fields = (name, f"{name}_low", f"{name}_high")
+
+    def text(line: Line) -> str:
+        return interval(*(line[field] for field in fields), digits)
+
+    return Column(header, fields, text)
 
 
 def _metric(header: str, *fields: str, sign: str = "") -> Column:
@@ -153,20 +165,20 @@ def _by_seed(header: str, name: str) -> Column:
     return Column(header, (name,), text, "left", wide=True)
 
 
-ROW = _text("row", "label")
-BASELINE = _text("baseline", "baseline")
+ROW = text_column("row", "label")
+BASELINE = text_column("baseline", "baseline")
 #: What a row is, beside its label.
 IDENTITY = (
-    _text("task", "task"),
+    text_column("task", "task"),
     BASELINE,
-    _text("slots", "slots"),
-    _text("settings", "settings", wide=True),
-    _text("data set", "dataset"),
-    _text("budget", "budget"),
+    text_column("slots", "slots"),
+    text_column("settings", "settings", wide=True),
+    text_column("data set", "dataset"),
+    text_column("budget", "budget"),
 )
 KEYS = Column("keys", ("keys", "stale"), keys, "left")
 N = Column("n", ("n", "asked", "unfinished"), seeds_done)
-LOSS = _value("loss", "loss_mean", loss)
+LOSS = value_column("loss", "loss_mean", loss)
 MEAN_SD = Column("mean ± sd", ("mean", "sd", "unfinished"), mean_sd)
 
 ACCURACY = (MEAN_SD, _by_seed("by seed", "by_seed"), LOSS, N)
@@ -192,41 +204,41 @@ AGAINST_FLOOR = (
     ),
 )
 PUBLISHED = (
-    _value("published", "published", published_number),
+    value_column("published", "published", published_number),
     MEAN_SD,
     N,
     _metric("difference", "published_difference", sign="+"),
-    _text("verdict", "verdict"),
-    _text("why", "cause", wide=True),
-    _value("published loss", "published_loss", published_number),
+    text_column("verdict", "verdict"),
+    text_column("why", "cause", wide=True),
+    value_column("published loss", "published_loss", published_number),
     LOSS,
     Column(
         "published weights",
         ("printed_parameters", "published_parameter_count"),
         published_weights,
     ),
-    _value("weights", "parameter_count", count),
+    value_column("weights", "parameter_count", count),
 )
 PARAMETERS = (
-    _value("weights", "parameter_count", count),
-    _value("saved", "reduction", percent),
-    _value("slot weights", "slot_parameter_count", count),
-    _value("dense slots", "dense_slot_parameter_count", count),
-    _value("saved in slots", "slot_reduction", percent),
-    _value("multiply-adds", "multiply_adds", count),
-    _value("dense multiply-adds", "dense_multiply_adds", count),
+    value_column("weights", "parameter_count", count),
+    value_column("saved", "reduction", percent),
+    value_column("slot weights", "slot_parameter_count", count),
+    value_column("dense slots", "dense_slot_parameter_count", count),
+    value_column("saved in slots", "slot_reduction", percent),
+    value_column("multiply-adds", "multiply_adds", count),
+    value_column("dense multiply-adds", "dense_multiply_adds", count),
 )
-STRATEGY = _text("strategy", "strategy")
-MACHINE = _text("machine", "machine", wide=True)
+STRATEGY = text_column("strategy", "strategy")
+MACHINE = text_column("machine", "machine", wide=True)
 LATENCY = (
-    _value("step (ms)", "step_ms", number),
+    value_column("step (ms)", "step_ms", number),
     Column(
         "10 to 90 % (ms)",
         ("step_ms_p10", "step_ms_p90"),
         lambda line: f"{number(line['step_ms_p10'])} to {number(line['step_ms_p90'])}",
     ),
-    _value("times dense", "step_ratio", number),
-    _value("training", "training_seconds", lambda s: NONE if s is None else duration(s)),
+    value_column("times dense", "step_ratio", number),
+    value_column("training", "training_seconds", lambda s: NONE if s is None else duration(s)),
     STRATEGY,
     MACHINE,
 )

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
 import pandas as pd
 
 from slt_bench.reporting import columns
-from slt_bench.reporting.columns import KEYS, NONE, ROW, Column
+from slt_bench.reporting.columns import KEYS, NONE, ROW, Column, value_column
 from slt_bench.reporting.pages import Page, counted, software
 from slt_bench.reporting.published import Line
-from slt_bench.reporting.tables import Table
+from slt_bench.reporting.tables import Table, frame_of
 from slt_bench.store import Record, Store
 from slt_bench.timing import statistics
 from slt_bench.timing.cell import row_label, shape_label
@@ -20,6 +20,10 @@ from slt_bench.timing.cell import row_label, shape_label
 #: Page name -> device.
 PAGES = {"latency_cpu": "cpu", "latency_cuda": "cuda"}
 
+#: What makes the records of one process, and those of kind ``speed``.
+BENCHMARKS = (
+    "python -m pytest tests/benchmarks --benchmark-only --benchmark-json=FILE; slt-bench merge FILE"
+)
 NOTE = (
     "Times are of one call, in fresh processes. Lowest and median: over rounds, of the medians of "
     "the processes. Ratio: to dense in the same round, geometric mean and 95 % interval. Faster or "
@@ -28,6 +32,10 @@ NOTE = (
     "median over the time that the fewest bytes and multiply-adds of the call would take at the "
     "measured copy bandwidth and matrix-product rate. Peak memory: weights, inputs and what a call "
     "allocates. Multiply-adds: of one call, as the layer declares."
+)
+ONE_PROCESS_NOTE = (
+    "One process: a single round, all layers in one process that nobody guards against noise; the "
+    f"ratio is to dense of the same run, and there is no verdict ({BENCHMARKS})."
 )
 GROWTH_NOTE = (
     "The exponent k of time = c n^k, fitted to the medians of the square shapes, with the 95 % "
@@ -50,10 +58,10 @@ def latency_page(store: Store, name: str) -> Page:
     tables: list[Table] = []
     for _, group in groupby(records, key=_table_key):
         same = list(group)
-        lines = [line for record in same for line in _lines(record)]
+        lines = [line for record in same for line in record_lines(record)]
         _judge(lines)
         tables.append(_latency(same, lines))
-        if growth := _growth(lines):
+        if growth := growth_lines(lines):
             tables.append(_growth_table(same, growth))
     frames = [table.frame for table in tables if table.name.startswith("latency")]
     finished = [record for record in records if record["status"] == "done"]
@@ -83,16 +91,18 @@ def _order(record: Record) -> tuple[Any, ...]:
     """Tables together; in one by size and batch, dense and its copy before their rivals."""
     trial = record["trial"]
     rival = 0 if trial["baseline"] == "dense" and not trial["settings"] else 1
-    inner = (trial["shape"], trial["batch"], rival, row_label(trial), record["key"])
+    label = row_label(trial), trial.get("protocol", "")
+    inner = (trial["shape"], trial["batch"], rival, label, record["key"])
     return (*_table_key(record), *inner)
 
 
 # Lines -----------------------------------------------------------------------------------------
 
 
-def _lines(record: Record) -> list[Line]:
+def record_lines(record: Record) -> list[Line]:
     """A line for each measure of a record, or one that says why there is none."""
     trial = record["trial"]
+    protocol = trial.get("protocol")
     head: Line = {
         "label": row_label(trial),
         "n_in": trial["shape"][0],
@@ -111,6 +121,7 @@ def _lines(record: Record) -> list[Line]:
         "multiply_adds": facts["call_multiply_adds"],
         "parameter_count": record["parameter_count"],
         "rounds": len(rounds),
+        "protocol": protocol,
     }
     lines = []
     for name in rounds[0]["measures"]:
@@ -120,7 +131,7 @@ def _lines(record: Record) -> list[Line]:
         line: Line = {
             **head,
             **shared,
-            "measure": MEASURES[name] + (" (eager)" if "eager" in how else ""),
+            "measure": _measure(name, how, protocol),
             "lowest": times.lowest,
             "median": times.median,
             "highest": times.highest,
@@ -139,9 +150,15 @@ def _lines(record: Record) -> list[Line]:
     return lines
 
 
+def _measure(name: str, how: str, protocol: str | None) -> str:
+    if protocol is not None:
+        return f"one process ({protocol})"
+    return MEASURES[name] + (" (eager)" if "eager" in how else "")
+
+
 def _judge(lines: Sequence[Line]) -> None:
-    """Add the verdicts, corrected over all lines of a table."""
-    rivals = [line for line in lines if "ratio" in line]
+    """Add the verdicts, corrected over all lines of a table; another protocol has none."""
+    rivals = [line for line in lines if "ratio" in line and line["protocol"] is None]
     ratios = [
         statistics.Ratio(
             line["ratio"], line["ratio_low"], line["ratio_high"], line["p_value"],
@@ -153,7 +170,7 @@ def _judge(lines: Sequence[Line]) -> None:
         line["verdict"] = verdict
 
 
-def _growth(lines: Sequence[Line]) -> list[Line]:
+def growth_lines(lines: Sequence[Line]) -> list[Line]:
     """How the time of each layer grows with n, where three square sizes or more were timed."""
     series: dict[tuple[str, int, str], list[Line]] = {}
     for line in lines:
@@ -228,10 +245,6 @@ def _shape(line: Line) -> str:
     return shape_label((line["n_in"], line["n_out"]))
 
 
-def _one(header: str, name: str, text: Callable[[Any], str]) -> Column:
-    return Column(header, (name,), lambda line: text(line[name]))
-
-
 def _range(line: Line) -> str:
     return f"{duration(line['lowest'])} to {duration(line['highest'])}"
 
@@ -241,19 +254,19 @@ def _batches(value: int) -> str:
 
 
 SHAPE = Column("shape", ("n_in", "n_out"), _shape)
-BATCH = _one("batch", "batch", _batches)
+BATCH = value_column("batch", "batch", _batches)
 MEASURE = Column("measure", ("measure",), lambda line: line["measure"] or NONE, "left")
 LATENCY = (
-    _one("lowest", "lowest", duration),
-    _one("median", "median", duration),
-    _one("highest", "highest", duration),
+    value_column("lowest", "lowest", duration),
+    value_column("median", "median", duration),
+    value_column("highest", "highest", duration),
     Column("ratio to dense", ("ratio", "ratio_low", "ratio_high", "p_value"), _ratio),
     Column("verdict", ("verdict", "noisy"), _verdict, "left"),
-    _one("over floor", "over_floor", lambda v: NONE if v is None else _digits(v)),
-    _one("peak memory", "peak_bytes", memory),
-    _one("multiply-adds", "multiply_adds", columns.count),
-    _one("weights", "parameter_count", columns.count),
-    _one("rounds", "rounds", columns.count),
+    value_column("over floor", "over_floor", lambda v: NONE if v is None else _digits(v)),
+    value_column("peak memory", "peak_bytes", memory),
+    value_column("multiply-adds", "multiply_adds", columns.count),
+    value_column("weights", "parameter_count", columns.count),
+    value_column("rounds", "rounds", columns.count),
     KEYS,
 )
 GROWTH = (
@@ -267,7 +280,7 @@ GROWTH = (
             line["exponent"], line["exponent_low"], line["exponent_high"], 2
         ),
     ),
-    _one("of multiply-adds", "theory", columns.number),
+    value_column("of multiply-adds", "theory", columns.number),
 )
 
 
@@ -281,7 +294,9 @@ def _latency(records: Sequence[Record], lines: Sequence[Line]) -> Table:
     ]
     names += ["setup_ms", "ratio_spread", "message"]
     kinds = {line["measure"] for line in lines if "measure" in line}
-    middle = (MEASURE,) if len(kinds) > 1 else ()
+    one_process = any(line.get("protocol") for line in lines)
+    middle = (MEASURE,) if len(kinds) > 1 or one_process else ()
+    note = f"{NOTE} {ONE_PROCESS_NOTE}" if one_process else NOTE
     notes = [
         f"{line['label']} {_shape(line)} batch {line['batch']}: {line[name]}"
         for name in ("message", "noisy")
@@ -291,8 +306,8 @@ def _latency(records: Sequence[Record], lines: Sequence[Line]) -> Table:
     return Table(
         name=f"latency_{_name(records)}",
         title=_title(records),
-        caption=f"{_where(records)} {NOTE} To measure: {command(records)}",
-        frame=_frame(lines, names),
+        caption=f"{_where(records)} {note} To measure: {command(records)}",
+        frame=frame_of(lines, names),
         columns=(ROW, SHAPE, BATCH, *middle, *LATENCY),
         notes=tuple(dict.fromkeys(notes)),
     )
@@ -305,18 +320,13 @@ def _growth_table(records: Sequence[Record], lines: Sequence[Line]) -> Table:
         name=f"growth_{_name(records)}",
         title=f"Growth with size, {_title(records)}",
         caption=f"{_where(records)} {GROWTH_NOTE}",
-        frame=_frame(lines, _fields(*GROWTH, KEYS)),
+        frame=frame_of(lines, _fields(*GROWTH, KEYS)),
         columns=(ROW, *chosen),
     )
 
 
 def _fields(*chosen: Column) -> list[str]:
     return list(dict.fromkeys(field for column in (ROW, *chosen) for field in column.fields))
-
-
-def _frame(lines: Sequence[Line], names: Sequence[str]) -> pd.DataFrame:
-    rows = [[line.get(name) for name in names] for line in lines]
-    return pd.DataFrame(rows, columns=list(names), dtype=object)
 
 
 def _name(records: Sequence[Record]) -> str:
@@ -337,6 +347,7 @@ def _where(records: Sequence[Record]) -> str:
     """Device, clocks, versions, threads and rounds, as the records have them."""
     trial = records[0]["trial"]
     done = [record for record in records if record["status"] == "done"]
+    done = _full(done) or done
     if not done:
         return f"{trial['hardware']}. Nothing could be timed."
     facts = done[0]["provenance"]
@@ -359,8 +370,16 @@ def _switch(value: bool | None) -> str:
     return "unknown" if value is None else "on" if value else "off"
 
 
+def _full(records: Sequence[Record]) -> list[Record]:
+    """Those by the full protocol."""
+    return [record for record in records if "protocol" not in record["trial"]]
+
+
 def command(records: Sequence[Record]) -> str:
-    """The command line that measures these rows."""
+    """The command line that measures these rows, or those by the full protocol among them."""
+    records = _full(records)
+    if not records:
+        return BENCHMARKS
     trials = [record["trial"] for record in records]
     first = trials[0]
 

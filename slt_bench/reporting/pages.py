@@ -26,7 +26,10 @@ AGAINST = ("published", "dense", "floor")
 
 @dataclass(frozen=True)
 class Page:
-    """The tables of a suite, or of a store, with what is known of where their numbers come from."""
+    """The tables of a suite, or of a store, with what is known of where their numbers come from.
+
+    ``markdown_folder``: where in the reports folder its Markdown stands.
+    """
 
     name: str
     title: str
@@ -36,6 +39,7 @@ class Page:
     summary: pd.DataFrame
     outcomes: tuple[Outcome, ...] = field(repr=False)
     verdicts: tuple[dict[str, Any], ...] = ()
+    markdown_folder: str = "tables"
 
 
 def suite_page(

@@ -57,6 +57,8 @@ def render(
 def write_report(page: Page, reports: Path, formats: Collection[str] = FORMATS) -> list[Path]:
     """Write ``tables/<name>.<format>``, ``tables/<name>.verdicts.json`` and ``figures/*.png``.
 
+    A page may say another folder for its Markdown.
+
     Raises:
         UsageError: an unknown format; nothing has been written then.
     """
@@ -66,7 +68,8 @@ def write_report(page: Page, reports: Path, formats: Collection[str] = FORMATS) 
     figures = draw_figures(page, reports / "figures")
     written = []
     for format in formats:
-        path = reports / "tables" / f"{page.name}.{format}"
+        folder = page.markdown_folder if format == "md" else "tables"
+        path = reports / folder / f"{page.name}.{format}"
         write_atomically(path, render(page, format, figures=figures))
         written.append(path)
     if page.verdicts:
@@ -85,7 +88,8 @@ def _markdown_page(page: Page, figures: Sequence[Path]) -> str:
         parts += [f"## {_markdown_text(table.title)}", _markdown_table(table)]
     if figures:
         parts.append("## Figures")
-        parts += [f"![{_caption(path)}](../figures/{path.name})" for path in figures]
+        up = "../" if page.markdown_folder else ""
+        parts += [f"![{_caption(path)}]({up}figures/{path.name})" for path in figures]
     if page.verdicts:
         parts.append(f"The verdicts as JSON: `{page.name}.verdicts.json`.")
     parts += ["## Where the numbers come from"]

@@ -70,6 +70,21 @@ class Table:
         return self.frame.reindex(columns=list(fields))
 
 
+def frame_of(lines: Sequence[Line], names: Sequence[str]) -> pd.DataFrame:
+    """The fields ``names`` of the lines; None where a line has no value."""
+    rows = [[line.get(name) for name in names] for line in lines]
+    return pd.DataFrame(rows, columns=list(names), dtype=object)
+
+
+def table_of(
+    name: str, title: str, caption: str, lines: Sequence[Line], chosen: Sequence[Column]
+) -> Table:
+    """A table of lines; columns without any value go away, but for the first."""
+    frame = frame_of(lines, list(dict.fromkeys(f for column in chosen for f in column.fields)))
+    shown = [c for c in chosen[1:] if frame[list(c.fields)].notna().any(axis=None)]
+    return Table(name, title, caption, frame, (chosen[0], *shown))
+
+
 def make_tables(summary: pd.DataFrame, head: str, against: Collection[str]) -> Iterator[Table]:
     """The tables of a summary that has lines. ``head`` begins each caption.
 
@@ -233,9 +248,7 @@ def _by_task(
         for task in tasks
     ]
     names = ["label", *(field for column in shown for field in column.fields)]
-    frame = pd.DataFrame(
-        [[row.get(name) for name in names] for row in rows.values()], columns=names, dtype=object
-    )
+    frame = frame_of(list(rows.values()), names)
     budgets = ", ".join(summary["budget"].unique())
     datasets = ", ".join(sorted(summary["dataset"].unique()))
     caption = f"{head}, budget {budgets}, data sets {datasets}, seeds {_seeds(summary)}. {note}"

@@ -205,3 +205,26 @@ def exponent(sizes: Sequence[int], values: Sequence[float]) -> Exponent | None:
         return Exponent(slope, None, None, n)
     half = float(stats.t.ppf(0.975, n - 2) * fit.stderr)
     return Exponent(slope, slope - half, slope + half, n)
+
+
+def crossover(sizes: Sequence[int], own: Sequence[float], dense: Sequence[float]) -> float | None:
+    """The size from which ``own`` stays below ``dense``, up to the largest size that was timed.
+
+    ``own`` and ``dense`` are times at ``sizes`` (in any order). Between the two sizes where the
+    order changes for the last time, log(own / dense) is taken as linear in log size. None where
+    there is no such change: ``own`` is below at every size, or not below at the largest.
+
+    Raises ValueError where the three differ in length, a size comes twice or a value is not
+    positive.
+    """
+    points = sorted(zip(sizes, own, dense, strict=True))
+    if len({size for size, *_ in points}) < len(points):
+        raise ValueError("a size comes twice")
+    if any(value <= 0 for point in points for value in point):
+        raise ValueError("sizes and times must be positive")
+    gaps = [(log(size), log(a / b)) for size, a, b in points]
+    not_below = [index for index, (_, gap) in enumerate(gaps) if gap >= 0]
+    if not not_below or not_below[-1] == len(gaps) - 1:
+        return None
+    (x, gap), (next_x, next_gap) = gaps[not_below[-1] : not_below[-1] + 2]
+    return exp(x + gap / (gap - next_gap) * (next_x - x))

@@ -1,40 +1,54 @@
-"""The table that a run of the benchmarks ends with."""
+"""Fixtures that measure and keep records, and the table that a run of the benchmarks ends with."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import pytest
-from measuring import Result
+import torch
+from measuring import Comparison, table
+from one_process import OneProcess
 
-from slt_bench.kernels import instruction_set
+from slt_bench.kernels import enabled
+from slt_bench.kernels.sequence import fused_available
+from slt_bench.store import Record
+from slt_bench.timing.turns import instruction_set
+from slt_bench.timing.worker import Worker
 
-RESULTS: list[Result] = []
-OTHERS: dict[str, dict[str, float]] = {}
+RECORDS: list[Record] = []
 
 
 @pytest.fixture
-def results() -> list[Result]:
-    """Rows for the table at the end."""
-    return RESULTS
+def compare(benchmark: Any) -> Callable[[Comparison], Record]:
+    """Measure a comparison, keep its record, and fail where a goal is missed by far.
+
+    No absolute time is asserted, and a ratio only at half of what is asked: that far off, a fast
+    path was not taken.
+    """
+    if not (enabled() and fused_available(torch.float32)):
+        pytest.skip("needs a C compiler, and no SLT_BENCH_KERNELS=0: the ratios are of kernels")
+
+    def run(comparison: Comparison) -> Record:
+        record = comparison.record()
+        RECORDS.append(record)
+        benchmark.extra_info["record"] = record
+        benchmark.pedantic(next(iter(comparison.ways.values())), rounds=1)
+        assert not comparison.lost(record)
+        return record
+
+    return run
 
 
-@pytest.fixture
-def others() -> dict[str, dict[str, float]]:
-    """Milliseconds of everything that was measured, by group, for the lines below the table."""
-    return OTHERS
+@pytest.fixture(scope="session")
+def one_process() -> Iterator[OneProcess]:
+    """What times a cell of ``slt-bench time`` by pytest-benchmark, in this process."""
+    with Worker() as worker:
+        yield OneProcess(worker)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if not RESULTS:
-        return
-    write = terminalreporter.write_line
-    terminalreporter.section(f"times as fast; {instruction_set()}, float32, one thread")
-    write(f"{'':58s} {'against':20s} {'ms':>9s} {'times':>7s} {'reach':>6s} {'aim':>5s}")
-    for r in RESULTS:
-        verdict = "" if r.met else f"  below{': ' * bool(r.limit)}{r.limit}"
-        write(
-            f"{r.name:58s} {r.peer:20s} {r.ours_seconds * 1e3:9.2f} {r.ratio:7.2f} "
-            f"{r.reach:6.2f} {r.aim:5.1f}{verdict}"
-        )
-    write("")
-    for group, seconds in OTHERS.items():
-        write(f"{group}, ms: " + ", ".join(f"{k} {v * 1e3:.4g}" for k, v in seconds.items()))
+    if RECORDS:
+        title = f"times as fast; {instruction_set()}, float32, one thread"
+        terminalreporter.section(title)
+        table(RECORDS, terminalreporter.write_line)
