@@ -306,6 +306,19 @@ def test_loading_a_kernel_leaves_the_processors_rounding_alone() -> None:
     assert (torch.tensor([1e-38]) * 0.01).item() > 0
 
 
+def test_facts_name_the_compiler_and_the_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLT_BENCH_KERNELS", "0")
+    monkeypatch.setenv("CC", f"{sys.executable} -O3")
+    facts = kernels.kernel_facts()
+    assert facts == json.loads(json.dumps(facts))
+    assert facts["enabled"] is False
+    assert facts["instruction_set"] == kernels.instruction_set()
+    assert facts["compiler"].startswith("Python 3.")
+    monkeypatch.setenv("SLT_BENCH_KERNELS", "1")
+    monkeypatch.setenv("CC", "no-such-compiler")
+    assert kernels.kernel_facts() == {**facts, "enabled": True, "compiler": None}
+
+
 # Workspace
 
 
