@@ -46,6 +46,7 @@ from slt_bench.kernels._build import (
     kernel_facts,
     library,
 )
+from slt_bench.kernels._clock import preparation_seconds
 from slt_bench.kernels._layer import Call, Kernel, Map, apply, available, lanes, usable
 from slt_bench.kernels._measured import measured, measured_file, quickest
 from slt_bench.kernels._workspace import Workspace, workspace
@@ -66,6 +67,7 @@ __all__ = [
     "library",
     "measured",
     "measured_file",
+    "preparation_seconds",
     "quickest",
     "usable",
     "workspace",

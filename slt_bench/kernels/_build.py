@@ -17,6 +17,8 @@ from typing import Any
 
 import torch
 
+from slt_bench.kernels._clock import preparing
+
 _HERE = Path(__file__).parent
 #: Nothing here lets the compiler assume that NaN and infinity do not occur, and nothing changes
 #: the processor's state when the library is loaded (linking with -ffast-math would).
@@ -40,6 +42,11 @@ def library(source: Path, dtype: torch.dtype) -> ctypes.CDLL | None:
     It is kept in the user's cache folder (``SLT_BENCH_KERNEL_CACHE`` names another) under the
     digest of its text, the headers, the flags, the compiler and the processor's features.
     """
+    with preparing():
+        return _library(source, dtype)
+
+
+def _library(source: Path, dtype: torch.dtype) -> ctypes.CDLL | None:
     compiler = _compiler()
     if not compiler:
         _log.info("no C compiler: plain torch in place of %s", source.name)
