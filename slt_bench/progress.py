@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from textwrap import shorten
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -23,7 +25,8 @@ from slt_bench.trial import Trial
 class Watch:
     """An engine's watcher that writes to standard error; use it as a context manager."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int | None) -> None:
+        """``total``: how many trials will run; None: none, something is only prepared."""
         self.total = total
         self.attempts: dict[str, int] = {}
         self.bars: dict[str, TaskID] = {}
@@ -37,7 +40,10 @@ class Watch:
                 TimeElapsedColumn(),
                 console=Console(stderr=True),
             )
-            self.overall = self.display.add_task("trials", total=total, loss="")
+            self.ahead = self.display.add_task("", total=None, loss="", visible=False)
+            self.overall = self.display.add_task(
+                "trials", total=total, loss="", visible=total is not None
+            )
 
     def __enter__(self) -> Self:
         if self.display:
@@ -53,9 +59,17 @@ class Watch:
         if self.display:
             self.display.stop()
 
+    def preparing(self, text: str) -> None:
+        if self.display:
+            short = escape(shorten(text, 72, placeholder=" ..."))
+            self.display.update(self.ahead, description=short, visible=bool(text))
+
+    def log(self, text: str) -> None:
+        self._line(f"slt-bench: {text}")
+
     def started(self, trial: Trial) -> None:
         if self.display:
-            self.bars[trial.key] = self.display.add_task(trial.label, total=None, loss="")
+            self.bars[trial.key] = self.display.add_task(escape(trial.label), total=None, loss="")
 
     def progress(self, trial: Trial, done: int, total: int, loss: float) -> None:
         if self.display and trial.key in self.bars:
@@ -70,9 +84,13 @@ class Watch:
             f"[{len(self.attempts)}/{self.total}] {ending.status:8} {trial.key[:8]} {trial.label} "
             f"({seconds:.1f} s{again}){message}"
         )
-        if self.display is None:
+        if self.display:
+            self.display.remove_task(self.bars.pop(trial.key))
+            self.display.update(self.overall, completed=len(self.attempts))
+        self._line(line)
+
+    def _line(self, line: str) -> None:
+        if self.display:
+            self.display.console.print(line, highlight=False, markup=False)
+        else:
             print(line, file=sys.stderr, flush=True)
-            return
-        self.display.remove_task(self.bars.pop(trial.key))
-        self.display.update(self.overall, completed=len(self.attempts))
-        self.display.console.print(line, highlight=False, markup=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 
 import slt_bench
+from slt_bench.kernels import kernel_facts
 from slt_bench.registry import source_digest
 from slt_bench.trial import Trial
 
@@ -30,9 +32,24 @@ _INSTRUCTION_SETS = (
 _PACKAGES = ("torch", "numpy", "scipy", "tensorly", "PyWavelets")
 
 
-def provenance(trial: Trial, device: torch.device, strategy: str | None = None) -> dict[str, Any]:
-    """Facts about this run of a trial, JSON-able."""
-    return {**environment(device), "source": source_digests(trial), "strategy": strategy}
+def provenance(
+    trial: Trial,
+    device: torch.device,
+    strategy: str | None = None,
+    picks: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Facts about this run of a trial, JSON-able.
+
+    ``strategy``: what ran; ``picks``: how it was chosen, by recurrent module and case, with the
+    milliseconds of each strategy where they were measured.
+    """
+    return {
+        **environment(device),
+        "source": source_digests(trial),
+        "strategy": strategy,
+        "picks": dict(picks or {}),
+        "kernels": kernel_facts(),
+    }
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -14,8 +14,9 @@ candidate c, not the old state.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, TypeGuard
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import ClassVar, TypedDict, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,29 @@ _MEASURED_STEPS = 16
 
 #: Builds the map of one slot: ``(in_features, out_features, bias) -> nn.Module``.
 Factory = Callable[[int, int, bool], nn.Module]
+
+_only_picking = False
+
+
+class Pick(TypedDict):
+    """What ``auto`` picked, and by which times of ``_MEASURED_STEPS`` steps, if it measured any."""
+
+    strategy: str
+    milliseconds: dict[str, float] | None
+
+
+@contextmanager
+def only_picking() -> Iterator[None]:
+    """Inside, a ``GRU`` picks its strategy, measuring it where need be, and gives zeros unrun.
+
+    It makes a model ready for batches of a size at little cost.
+    """
+    global _only_picking
+    before, _only_picking = _only_picking, True
+    try:
+        yield
+    finally:
+        _only_picking = before
 
 
 class GRU(nn.Module):
@@ -75,7 +99,8 @@ class GRU(nn.Module):
       a second, and remembered (``slt_bench.kernels.measured_file``). Without gradients it is
       measured apart, forward alone. On other devices than the CPU: ``scan``, else ``eager``.
 
-    To run a model again exactly as before set ``strategy`` to its ``last_strategy``.
+    To run a model again exactly as before set ``strategy`` to its ``last_strategy``; or hand its
+    ``picks`` to ``keep``.
 
     Raises:
         ValueError: for an unknown slot or strategy, a size below 1, or a recurrent map that has a
@@ -105,6 +130,9 @@ class GRU(nn.Module):
     #: was trained; before that, the one of the first ``forward``, and None at the start.
     last_strategy: str | None
 
+    #: What ``auto`` picked, by case (``"training, 150 steps x 50"``: steps and batch).
+    picks: dict[str, Pick]
+
     def __init__(
         self,
         input_size: int,
@@ -126,6 +154,8 @@ class GRU(nn.Module):
         self.hidden_size = hidden_size
         self.strategy = strategy
         self.last_strategy = None
+        self.picks = {}
+        self._kept: dict[str, str] = {}
         for slot in self.slots:
             from_input = slot.startswith("input_")
             factory = maps.get(slot, nn.Linear)
@@ -176,8 +206,15 @@ class GRU(nn.Module):
         strategy = self._pick_strategy(steps, h0)
         if self.training or self.last_strategy is None:
             self.last_strategy = strategy
+        if _only_picking:
+            return h0.new_zeros(()).expand(*x.shape[:2], self.hidden_size), torch.zeros_like(h0)
         states, last = self._run(strategy, steps, h0)
         return states.transpose(0, 1), last
+
+    def keep(self, picks: Mapping[str, Pick]) -> None:
+        """Let ``auto`` take what it has picked before, in the cases that ``picks`` names."""
+        self.picks = dict(picks)
+        self._kept = {case: pick["strategy"] for case, pick in picks.items()}
 
     def _run(self, strategy: str, x: Tensor, h0: Tensor) -> tuple[Tensor, Tensor]:
         run = {"eager": self._eager, "scan": self._scan, "fused": self._fused}[strategy]
@@ -185,27 +222,32 @@ class GRU(nn.Module):
 
     def _pick_strategy(self, x: Tensor, h0: Tensor) -> str:
         """The strategy that runs for input x, by the rule in the class's docstring."""
-        if self.strategy == "eager":
-            return "eager"
-        if self.strategy not in self.strategies:
-            raise ValueError(_unknown_strategy(self.strategy))
-        if self.strategy != "auto":
-            if (obstacle := self._obstacle(x, self.strategy)) is not None:
-                raise ValueError(
-                    f"strategy {self.strategy!r} cannot run: {obstacle}; "
-                    "use strategy 'eager' or 'auto'"
-                )
-            return self.strategy
-        if x.shape[0] == 1:
-            return "eager"
+        case = f"{'training' if torch.is_grad_enabled() else 'inference'}, "
+        case += f"{x.shape[0]} steps x {x.shape[1]}"
+        asked = self._kept.get(case, "auto") if self.strategy == "auto" else self.strategy
+        if asked == "auto":
+            pick = self.picks[case] = self._pick(x, h0)
+            return pick["strategy"]
+        if asked not in self.strategies:
+            raise ValueError(_unknown_strategy(asked))
+        if asked != "eager" and (obstacle := self._obstacle(x, asked)) is not None:
+            raise ValueError(
+                f"strategy {asked!r} cannot run: {obstacle}; use strategy 'eager' or 'auto'"
+            )
+        return asked
+
+    def _pick(self, x: Tensor, h0: Tensor) -> Pick:
+        """What ``auto`` takes."""
+        steps, batch = x.shape[:2]
+        if steps == 1:
+            return {"strategy": "eager", "milliseconds": None}
         able = [s for s in ("fused", "scan") if self._obstacle(x, s) is None] + ["eager"]
-        time, batch = x.shape[:2]
-        work = 3 * time * batch * self.hidden_size**2
+        work = 3 * steps * batch * self.hidden_size**2
         if len(able) == 1 or x.device.type != "cpu" or work < _WORTH_MEASURING:
-            return able[0]
+            return {"strategy": able[0], "milliseconds": None}
         return self._quickest(able, x, h0)
 
-    def _quickest(self, able: Sequence[str], x: Tensor, h0: Tensor) -> str:
+    def _quickest(self, able: Sequence[str], x: Tensor, h0: Tensor) -> Pick:
         """The strategy that takes the least processor time for these maps and sizes."""
         learning = torch.is_grad_enabled()
         weights = [p for p in self.parameters() if p.requires_grad]
@@ -224,7 +266,11 @@ class GRU(nn.Module):
         case = (
             f"GRU {'training' if learning else 'inference'}, batch {x.shape[1]}, {x.dtype}, {maps}"
         )
-        return quickest(case, {strategy: way(strategy) for strategy in able})
+        strategy, seconds = quickest(case, {strategy: way(strategy) for strategy in able})
+        return {
+            "strategy": strategy,
+            "milliseconds": {name: round(1000 * value, 4) for name, value in seconds.items()},
+        }
 
     def _obstacle(self, x: Tensor, strategy: str) -> str | None:
         """Why a strategy would not compute what eager does, in words, or None."""

@@ -27,7 +27,9 @@ from slt_bench.training import (
     Diverged,
     State,
     Stopped,
+    clock,
     evaluate,
+    picks,
     strategies,
     train,
 )
@@ -126,9 +128,11 @@ def attempt(
     path = store.checkpoint(trial.key)
     try:
         _keep_out_of_git(store.checkpoints)
-        checkpoint = Checkpoint(path, checkpoint_seconds, canonical_json(source_digests(trial)))
+        start = clock()
+        checkpoint = checkpoint_of(trial, store, checkpoint_seconds)
         built = build(trial, data)
         model = built.model.to(device)
+        ready = clock()
         state = train(
             built.task,
             model,
@@ -137,7 +141,9 @@ def attempt(
             stop=stop,
             progress=progress,
         )
+        trained = clock()
         record = _record(trial, built, state, torch.device(device))
+        record["timing"]["seconds"] = state.seconds + clock() - trained + ready - start
         save_model(model, str(store.weights(trial.key)))
         store.publish(record)
         path.unlink(missing_ok=True)
@@ -151,12 +157,20 @@ def attempt(
         return fail(trial, store, "unsupported", str(error))
     except (MemoryError, torch.OutOfMemoryError) as error:
         gc.collect()
-        return fail(trial, store, "out of memory", _one_line(error))
+        return fail(trial, store, "out of memory", one_line(error))
     except Exception as error:
         if "DefaultCPUAllocator" in str(error):  # how torch reports it on the CPU
-            return fail(trial, store, "out of memory", _one_line(error))
+            return fail(trial, store, "out of memory", one_line(error))
         trace = traceback.format_exc().splitlines()
-        return fail(trial, store, "error", _one_line(error), trace=trace)
+        return fail(trial, store, "error", one_line(error), trace=trace)
+
+
+def checkpoint_of(
+    trial: Trial, store: Store, every_seconds: float = CHECKPOINT_SECONDS
+) -> Checkpoint:
+    """Where a trial keeps its state while it runs, by today's code."""
+    source = canonical_json(source_digests(trial))
+    return Checkpoint(store.checkpoint(trial.key), every_seconds, source)
 
 
 def fail(trial: Trial, store: Store, status: Status, message: str, **more: Any) -> Ending:
@@ -171,7 +185,8 @@ def fail(trial: Trial, store: Store, status: Status, message: str, **more: Any) 
     return Ending(status, message)
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """The error's type and the first line of what it says."""
     text = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
@@ -196,7 +211,12 @@ def _record(trial: Trial, built: Built, state: State, device: torch.device) -> R
         "curves": {built.task.curve_split: state.curve, "training": state.training_curve},
         "summary": state.summary,
         "facts": _facts(trial, built),
-        "provenance": provenance(trial, device, next(iter(strategies(built.model).values()), None)),
+        "provenance": provenance(
+            trial,
+            device,
+            next(iter(strategies(built.model).values()), None),
+            picks(built.model),
+        ),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from slt_bench.kernels import preparation_seconds
 from slt_bench.layers import penalty, summaries
 from slt_bench.task import Batch, Split, Streams, Task
 
@@ -38,6 +39,8 @@ class State:
     summary: list[dict[str, Any]] = field(default_factory=list)
     step_seconds: list[float] = field(default_factory=list)
     evaluation_seconds: float = 0.0
+    #: Of the whole loop: batches, updates, evaluations and checkpoints.
+    seconds: float = 0.0
     # Sums since the last point of the curve.
     loss_sum: float = 0.0
     penalty_sum: float = 0.0
@@ -62,7 +65,7 @@ class Checkpoint:
             "optimizer": optimizer.state_dict(),
             "state": vars(state),
             "threads": torch.get_num_threads(),
-            "strategies": strategies(model),
+            "picks": picks(model),
             "source": self.source,
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,26 +83,47 @@ class Checkpoint:
         """Restore the model and the optimiser; a new State where there is no checkpoint."""
         if not self.path.exists():
             return State()
-        try:
-            content = torch.load(self.path, map_location="cpu", weights_only=True)
-        except Exception:  # whatever a damaged file makes torch raise
-            content = {}
-        if content.get("source") != self.source:
+        if (content := self._content()) is None:
             self.path.unlink()
             return State()
         model.load_state_dict(content["model"])
         optimizer.load_state_dict(content["optimizer"])
         # Sums round differently with another number of threads, or by another strategy.
         torch.set_num_threads(content["threads"])
-        for name, strategy in content["strategies"].items():
-            model.get_submodule(name).strategy = strategy
+        for name, found in content.get("picks", {}).items():
+            recurrent: Any = model.get_submodule(name)
+            recurrent.keep(found)
         return State(**content["state"])
+
+    def updates(self) -> int:
+        """How many updates it holds: 0 where there is none, or none that can be gone on from."""
+        content = self._content() if self.path.exists() else None
+        return 0 if content is None else int(content["state"]["update"])
+
+    def _content(self) -> dict[str, Any] | None:
+        """What the file holds; None where it is damaged or of other code."""
+        try:
+            content: Any = torch.load(self.path, map_location="cpu", weights_only=True)
+        except Exception:  # whatever a damaged file makes torch raise
+            return None
+        return content if content.get("source") == self.source else None
 
 
 def strategies(model: nn.Module) -> dict[str, str]:
     """``{module name: strategy}`` of recurrent modules that have run: how they were executed."""
     found = ((name, getattr(m, "last_strategy", None)) for name, m in model.named_modules())
     return {name: strategy for name, strategy in found if strategy}
+
+
+def picks(model: nn.Module) -> dict[str, dict[str, Any]]:
+    """``{module name: picks}`` of recurrent modules that choose their strategy: how they chose."""
+    found = ((name, getattr(m, "picks", None)) for name, m in model.named_modules())
+    return {name: chosen for name, chosen in found if isinstance(chosen, dict) and chosen}
+
+
+def clock() -> float:
+    """Seconds, but for those in which kernels were built and strategies measured."""
+    return time.perf_counter() - preparation_seconds()
 
 
 def place(batch: Batch, like: Tensor) -> Batch:
@@ -109,6 +133,11 @@ def place(batch: Batch, like: Tensor) -> Batch:
 
 def evaluate(task: Task, model: nn.Module, split: Split) -> dict[str, float]:
     """Mean of each measured value over all items of a split, in evaluation mode."""
+    return evaluate_on(task, model, task.evaluation_batches(split))
+
+
+def evaluate_on(task: Task, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
+    """Mean of each measured value over all items of some batches, in evaluation mode."""
     like = next(model.parameters())
     sums: dict[str, float] = {}
     counts: dict[str, int] = {}
@@ -116,7 +145,7 @@ def evaluate(task: Task, model: nn.Module, split: Split) -> dict[str, float]:
     model.eval()
     try:
         # Batches are made outside inference mode: data that a task reads now, it trains on later.
-        for batch in task.evaluation_batches(split):
+        for batch in batches:
             with torch.inference_mode():
                 measured = task.measure(model, *place(batch, like))
             for name, values in measured.items():
@@ -147,25 +176,32 @@ def train(
     """
     optimizer = task.optimizer(p for p in model.parameters() if p.requires_grad)
     state = checkpoint.load(model, optimizer) if checkpoint else State()
+    earlier, start = state.seconds, clock()
+
+    def save() -> None:
+        state.seconds = earlier + clock() - start
+        if checkpoint:
+            checkpoint.save(model, optimizer, state)
+
     if state.update == 0 and not state.curve:
         _add_point(task, model, state)
     saved = time.monotonic()
     while state.update < task.updates:
         if stop():
-            if checkpoint:
-                checkpoint.save(model, optimizer, state)
+            save()
             raise Stopped
-        value = _update(task, model, optimizer, streams, state)
+        value = update(task, model, optimizer, streams, state)
         progress(state.update, task.updates, value)
         if state.update % task.evaluate_every == 0 or state.update == task.updates:
             _add_point(task, model, state)
         if checkpoint and time.monotonic() - saved > checkpoint.every_seconds:
-            checkpoint.save(model, optimizer, state)
+            save()
             saved = time.monotonic()
+    state.seconds = earlier + clock() - start
     return state
 
 
-def _update(
+def update(
     task: Task,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -180,7 +216,7 @@ def _update(
     batch = place(task.batch(state.update, streams), like)
     torch.manual_seed(streams.seed("dropout", state.update))
     model.train()
-    start = time.perf_counter()
+    start = clock()
     optimizer.zero_grad(set_to_none=True)
     loss = task.loss(model, *batch)
     extra = penalty(model)
@@ -190,7 +226,7 @@ def _update(
         nn.utils.clip_grad_norm_(model.parameters(), task.clip_norm)
     optimizer.step()
     value = float(total.detach())
-    state.step_seconds.append(time.perf_counter() - start)
+    state.step_seconds.append(clock() - start)
     if not math.isfinite(value):
         raise Diverged(f"the loss is {value} at update {state.update + 1} of {task.updates}")
     state.update += 1
@@ -202,7 +238,7 @@ def _update(
 
 def _add_point(task: Task, model: nn.Module, state: State) -> None:
     """Evaluate on the curve's split and note what the layers say of themselves."""
-    start = time.perf_counter()
+    start = clock()
     point = evaluate(task, model, task.curve_split)
     if not all(map(math.isfinite, point.values())):
         raise Diverged(f"the {task.curve_split} loss is not finite at update {state.update}")
@@ -216,4 +252,4 @@ def _add_point(task: Task, model: nn.Module, state: State) -> None:
         state.training_curve.append(means)
     state.loss_sum = state.penalty_sum = 0.0
     state.summed = 0
-    state.evaluation_seconds += time.perf_counter() - start
+    state.evaluation_seconds += clock() - start

@@ -25,6 +25,12 @@ class Log:
     def __init__(self):
         self.events = []
 
+    def preparing(self, text):
+        pass
+
+    def log(self, text):
+        self.events.append(("log", text))
+
     def started(self, trial):
         self.events.append(("started", trial.key))
 
@@ -118,6 +124,8 @@ from slt_bench.engines import Order, load_engine
 from slt_bench.trial import Trial
 
 class Quiet:
+    def preparing(self, text): pass
+    def log(self, text): pass
     def started(self, trial): print("started", flush=True)
     def progress(self, *rest): pass
     def finished(self, *rest): pass

@@ -306,6 +306,19 @@ def test_loading_a_kernel_leaves_the_processors_rounding_alone() -> None:
     assert (torch.tensor([1e-38]) * 0.01).item() > 0
 
 
+def test_facts_name_the_compiler_and_the_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLT_BENCH_KERNELS", "0")
+    monkeypatch.setenv("CC", f"{sys.executable} -O3")
+    facts = kernels.kernel_facts()
+    assert facts == json.loads(json.dumps(facts))
+    assert facts["enabled"] is False
+    assert facts["instruction_set"] == kernels.instruction_set()
+    assert facts["compiler"].startswith("Python 3.")
+    monkeypatch.setenv("SLT_BENCH_KERNELS", "1")
+    monkeypatch.setenv("CC", "no-such-compiler")
+    assert kernels.kernel_facts() == {**facts, "enabled": True, "compiler": None}
+
+
 # Workspace
 
 
@@ -357,18 +370,18 @@ def test_the_quickest_way_is_remembered(tmp_path: Path, monkeypatch: pytest.Monk
 
     ways = {"slow": slow, "quick": lambda: calls.append("quick")}
     state = torch.get_rng_state()
-    assert kernels.quickest("this", ways) == "quick"
+    assert kernels.quickest("this", ways)[0] == "quick"
     assert torch.equal(torch.get_rng_state(), state)
     assert calls.count("slow") == calls.count("quick") > 1
     count = len(calls)
     _measured._known.clear()  # as in another process
-    assert kernels.quickest("this", ways) == "quick"
+    assert kernels.quickest("this", ways)[0] == "quick"
     assert len(calls) == count
-    assert kernels.quickest("that", ways) == "quick"
+    assert kernels.quickest("that", ways)[0] == "quick"
     assert len(calls) == 2 * count
     kept = json.loads(kernels.measured_file().read_text(encoding="utf-8"))
     assert [case.split(",")[0] for case in kept] == ["this", "that"]
-    assert kernels.quickest("this", {"another": slow}) == "another"
+    assert kernels.quickest("this", {"another": slow})[0] == "another"
     kernels.measured_file().write_text("not JSON", encoding="utf-8")
     _measured._known.clear()
-    assert kernels.quickest("this", ways) == "quick"
+    assert kernels.quickest("this", ways)[0] == "quick"

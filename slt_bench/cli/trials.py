@@ -66,7 +66,11 @@ _BUDGETS = ("smoke", "quick", "screen", "third", "paper")  # as task.BUDGETS, wh
     show_default=True,
     help="What to do with records of an edited baseline.",
 )
-@click.option("--dry-run", is_flag=True, help="Print the trials and their parameter counts.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Print the trials, their parameter counts and how long they will take; run none.",
+)
 @results_option
 @json_option
 def run(**given: Any) -> int:
@@ -85,7 +89,7 @@ def run(**given: Any) -> int:
 
 def _run(**given: Any) -> dict[str, Any]:
     from slt_bench.commands.request import Request, expand
-    from slt_bench.commands.trials import describe, execute
+    from slt_bench.commands.trials import Settings, describe, execute
     from slt_bench.commands.values import open_store, seconds
     from slt_bench.planning import plan
 
@@ -101,29 +105,24 @@ def _run(**given: Any) -> dict[str, Any]:
         dtype=given["dtype"],
         shard=given["shard"],
     )
-    times = {
-        name: None if given[name] is None else seconds(given[name])
-        for name in ("timeout", "time_limit")
-    }
-    every = seconds(given["checkpoint_every"])
-    trials, notes = expand(request)
-    store = open_store(given["results"])
-    planned = plan(trials, store)
-    if given["dry_run"]:
-        return describe(planned, notes)
-    for note in notes:
-        click.echo(note, err=True)
-    return execute(
-        planned,
-        store,
+    settings = Settings(
         engine=given["engine"],
         device=given["device"],
         data=given["data"],
         jobs=given["jobs"],
         threads=given["threads"],
-        **times,
-        checkpoint_seconds=every,
+        timeout=None if given["timeout"] is None else seconds(given["timeout"]),
+        time_limit=None if given["time_limit"] is None else seconds(given["time_limit"]),
         retries=given["retries"],
         force=given["force"],
         stale=given["stale"],
+        checkpoint_seconds=seconds(given["checkpoint_every"]),
     )
+    trials, notes = expand(request)
+    store = open_store(given["results"])
+    planned = plan(trials, store)
+    if given["dry_run"]:
+        return describe(planned, store, settings, notes)
+    for note in notes:
+        click.echo(note, err=True)
+    return execute(planned, store, settings)

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
+from slt_bench import rehearsal
 from slt_bench.errors import unknown
+from slt_bench.rehearsal import Rehearsal
 from slt_bench.runner import Ending
 from slt_bench.training import CHECKPOINT_SECONDS
 from slt_bench.trial import Trial
 
 NAMES = ("local", "inline")
+_KERNELS = "slt_bench.kernels"
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,17 @@ class Order:
         return self.deadline is not None and time.monotonic() >= self.deadline
 
 
-class Watcher(Protocol):
+class Preparing(Protocol):
+    """Is told what is done before the first trial; shows it."""
+
+    def preparing(self, text: str) -> None:
+        """What is worked on now; an empty text: nothing any more."""
+
+    def log(self, text: str) -> None:
+        """What was done, to be kept in sight."""
+
+
+class Watcher(Preparing, Protocol):
     """Is told what happens; shows it."""
 
     def started(self, trial: Trial) -> None: ...
@@ -60,20 +74,101 @@ class Watcher(Protocol):
     def finished(self, trial: Trial, ending: Ending, seconds: float) -> None: ...
 
 
-Engine = Callable[[Sequence[Trial], Order, Watcher], dict[str, Ending]]
+@dataclass(frozen=True)
+class Prepared:
+    """Which trials' kernels are built and strategies measured, by key of the shape.
+
+    ``seconds``: what going over them takes when nothing has to be built and measured any more.
+    """
+
+    ready: frozenset[str]
+    seconds: float = 0.0
 
 
-def load_engine(name: str) -> Engine:
-    """The function ``run_trials(trials, order, watcher) -> {key: Ending}`` of an engine."""
+RunTrials = Callable[[Sequence[Trial], Order, Watcher], dict[str, Ending]]
+
+
+class Engine(Protocol):
+    """What a module of this package offers; ``local`` says what each function does."""
+
+    run_trials: RunTrials
+    prepare: Callable[[Sequence[Trial], Order, Preparing], Prepared]
+    rehearse: Callable[
+        [Sequence[Trial], Order, Preparing, float, float], dict[str, Rehearsal | str]
+    ]
+    start_seconds: Callable[[], tuple[float, float]]
+    at_a_time: Callable[[Order], int]
+
+
+def engine(name: str) -> Engine:
+    """The module of an engine."""
     if name not in NAMES:
         raise unknown("engine", name, NAMES)
-    engine: Engine = import_module(f"slt_bench.engines.{name}").run_trials
-    return engine
+    return cast(Engine, import_module(f"slt_bench.engines.{name}"))
+
+
+def load_engine(name: str) -> RunTrials:
+    """The function ``run_trials(trials, order, watcher) -> {key: Ending}`` of an engine."""
+    return engine(name).run_trials
+
+
+def shapes(trials: Sequence[Trial]) -> list[Trial]:
+    """The trials with seed 0, without repeats: those that differ in what they compute."""
+    found: dict[str, Trial] = {}
+    for trial in trials:
+        shape = replace(trial, seed=0)
+        found.setdefault(shape.key, shape)
+    return list(found.values())
+
+
+def by_task(trials: Sequence[Trial]) -> list[list[Trial]]:
+    """The trials in groups that share task, options, budget and dtype: they see equal batches."""
+    found: dict[str, list[Trial]] = {}
+    for trial in trials:
+        plain = replace(trial, baseline="", settings={}, slots=(), seed=0)
+        found.setdefault(plain.key, []).append(trial)
+    return list(found.values())
+
+
+def prepare_here(trials: Sequence[Trial], order: Order, watcher: Preparing) -> list[str]:
+    """Prepare trials of one group in this process; returns the keys of those that are ready."""
+    with _told(watcher):
+        return rehearsal.prepare(
+            trials,
+            order.data,
+            tell=lambda trial: watcher.preparing(f"preparing {trial.label}"),
+            stop=order.out_of_time,
+        )
+
+
+class _Teller(logging.Handler):
+    def __init__(self, watcher: Preparing) -> None:
+        super().__init__(logging.DEBUG)
+        self.watcher = watcher
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.watcher.preparing(record.getMessage())
+        if record.levelno >= logging.INFO:
+            self.watcher.log(record.getMessage())
+
+
+@contextmanager
+def _told(watcher: Preparing) -> Iterator[None]:
+    """What the kernels log goes to the watcher and nowhere else."""
+    logger = logging.getLogger(_KERNELS)
+    before = logger.handlers, logger.level, logger.propagate
+    logger.handlers, logger.propagate = [_Teller(watcher)], False
+    logger.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        logger.handlers, logger.propagate = before[0], before[2]
+        logger.setLevel(before[1])
 
 
 def announce_kernels() -> None:
     """Say on standard error when a kernel is compiled or a strategy measured: it takes seconds."""
-    logger = logging.getLogger("slt_bench.kernels")
+    logger = logging.getLogger(_KERNELS)
     if not logger.handlers:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("slt-bench: %(message)s"))

@@ -7,10 +7,7 @@ stop at a checkpoint, and kills those that do not.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import signal
-import sys
 import threading
 import time
 from collections import deque
@@ -23,23 +20,27 @@ from multiprocessing.process import BaseProcess
 
 import torch
 
-from slt_bench import running
-from slt_bench.engines import Order, Watcher, announce_kernels
+from slt_bench import rehearsal, running
+from slt_bench.engines import (
+    Order,
+    Prepared,
+    Watcher,
+    announce_kernels,
+    by_task,
+    prepare_here,
+    shapes,
+)
+from slt_bench.engines._fresh import Lost, Voice, context, death, each, settle_in
+from slt_bench.kernels import preparation_seconds
+from slt_bench.rehearsal import Rehearsal
 from slt_bench.runner import DETERMINED, Ending, attempt, fail
 from slt_bench.store import Store
 from slt_bench.trial import Trial
 
-#: Imported once, before the first fork. Every optimiser imports torch._dynamo: 2 s of a core.
-_PRELOAD = ["slt_bench.runner", "torch._dynamo"]
-#: Read by glibc when the server starts: freed blocks are kept, not given back and faulted in again
-#: at each update (up to a fifth of the time of an update where activations are large).
-_ALLOCATOR = {
-    "MALLOC_TRIM_THRESHOLD_": str(2**28),
-    "MALLOC_MMAP_THRESHOLD_": str(2**27),
-    "MALLOC_TOP_PAD_": str(2**26),
-}
 #: Seconds that a worker has to reach a checkpoint when it is asked to stop.
 GRACE = 30.0
+#: Seconds that a rehearsal may take at least before it is killed: a few updates are always timed.
+_PATIENCE = 20.0
 #: Seconds between two progress messages of a worker.
 _PROGRESS_SECONDS = 0.5
 
@@ -141,7 +142,7 @@ class _Pool:
             text = f"killed after {self.order.timeout:g} s; raise --timeout"
             result = fail(trial, self.store, "timeout", text)
         elif result is None:
-            result = fail(trial, self.store, "crashed", _death(worker.process.exitcode))
+            result = fail(trial, self.store, "crashed", death(worker.process.exitcode))
         failed = result.status not in ("done", "stopped", *DETERMINED)
         if failed and self.attempts[trial.key] <= self.order.retries:
             self.waiting.append(trial)
@@ -159,19 +160,108 @@ class _Pool:
 def run_trials(trials: Sequence[Trial], order: Order, watcher: Watcher) -> dict[str, Ending]:
     """Run the trials, ``order.jobs`` at a time; those that never started have no entry.
 
+    Before the first one kernels are built and strategies measured, with nothing beside.
+
     Raises:
         KeyboardInterrupt: after the workers were asked to stop and have ended.
     """
-    for name, value in _ALLOCATOR.items():
-        os.environ.setdefault(name, value)
-    method = "spawn" if sys.platform == "win32" else "forkserver"
-    context = multiprocessing.get_context(method)
-    if method == "forkserver":
-        context.set_forkserver_preload(_PRELOAD)
-    pool = _Pool(order, watcher, context, Store(order.reports), deque(trials), _tickets(order))
+    waiting = deque(trials)
+    pool = _Pool(order, watcher, context(), Store(order.reports), waiting, _tickets(order))
     with running.matrix():  # so that nobody measures times meanwhile
+        prepare(trials, order, watcher)
         pool.run()
     return pool.results
+
+
+def prepare(trials: Sequence[Trial], order: Order, watcher: Watcher) -> Prepared:
+    """Make ready what the trials need, one shape after another; one process a task."""
+    if order.device != "cpu":
+        return Prepared(frozenset(t.key for t in shapes(trials)))
+    start = time.monotonic()
+    found = each(
+        _prepare,
+        [(group, order) for group in by_task(shapes(trials))],
+        hear=lambda number, said: getattr(watcher, said[0])(*said[1:]),
+        until=order.deadline,
+    )
+    watcher.preparing("")
+    done = [result for result in found.values() if not isinstance(result, Lost)]
+    ready = frozenset(key for keys, _ in done for key in keys)
+    once = sum(seconds for _, seconds in done)
+    return Prepared(ready, time.monotonic() - start - once)
+
+
+def _prepare(voice: Voice, trials: Sequence[Trial], order: Order) -> tuple[list[str], float]:
+    torch.set_num_threads(order.threads)
+    ready = prepare_here(trials, order, _Relay(voice))
+    return ready, preparation_seconds()
+
+
+class _Relay:
+    """A watcher's part in a preparation, in the process that prepares."""
+
+    def __init__(self, voice: Voice) -> None:
+        self.voice = voice
+
+    def preparing(self, text: str) -> None:
+        self.voice.say(("preparing", text))
+
+    def log(self, text: str) -> None:
+        self.voice.say(("log", text))
+
+
+def rehearse(
+    trials: Sequence[Trial], order: Order, watcher: Watcher, seconds: float, until: float
+) -> dict[str, Rehearsal | str]:
+    """Time a part of each trial, as many at a time as they run; else the reason why not.
+
+    What has not begun at ``until`` (by ``time.monotonic()``) has no entry.
+    """
+    tickets = _tickets(order)
+    jobs = [
+        (trial, order, tickets[number % len(tickets)], seconds)
+        for number, trial in enumerate(trials)
+    ]
+    found = each(
+        _rehearse,
+        jobs,
+        at_a_time=len(tickets),
+        hear=lambda number, said: watcher.preparing(
+            f"rehearsing {number + 1}/{len(trials)} {trials[number].label}"
+        ),
+        until=until,
+        patience=max(_PATIENCE, 10 * seconds),
+    )
+    watcher.preparing("")
+    return {
+        trials[number].key: str(result) if isinstance(result, Lost) else result
+        for number, result in found.items()
+    }
+
+
+def _rehearse(voice: Voice, trial: Trial, order: Order, device: str, seconds: float) -> Rehearsal:
+    voice.say("started")
+    torch.set_num_threads(order.threads)
+    return rehearsal.rehearse(trial, device, order.data, seconds, voice.asked)
+
+
+def start_seconds() -> tuple[float, float]:
+    """Seconds that the server of processes takes to start, and then a process that does nothing."""
+    taken = []
+    for _ in range(2):
+        start = time.monotonic()
+        each(_nothing, [()])
+        taken.append(time.monotonic() - start)
+    return max(0.0, taken[0] - taken[1]), taken[1]
+
+
+def _nothing(voice: Voice) -> None:
+    return None
+
+
+def at_a_time(order: Order) -> int:
+    """How many trials run side by side."""
+    return len(_tickets(order))
 
 
 def _tickets(order: Order) -> list[str]:
@@ -181,21 +271,11 @@ def _tickets(order: Order) -> list[str]:
     return [f"cuda:{i}" for i in range(min(order.jobs, torch.cuda.device_count()))]
 
 
-def _death(exitcode: int | None) -> str:
-    if exitcode is None or exitcode >= 0:
-        return f"the process ended with exit code {exitcode} and no result"
-    name = signal.Signals(-exitcode).name
-    why = " (the system may have run out of memory)" if name == "SIGKILL" else ""
-    return f"the process was ended by {name}{why}"
-
-
 def _work(trial: Trial, order: Order, device: str, messages: Connection) -> None:
     """The life of a worker process."""
     asked = threading.Event()
-    os.dup2(2, 1)  # what a layer prints must not mix with the document on standard output
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    settle_in()
     signal.signal(signal.SIGTERM, lambda number, frame: asked.set())
-    threading.Thread(target=_die_with_parent, daemon=True).start()
     announce_kernels()
     torch.set_num_threads(order.threads)
     result = attempt(
@@ -223,10 +303,3 @@ def _throttled(messages: Connection) -> Callable[[int, int, float], None]:
                 messages.send((done, total, loss))
 
     return progress
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)

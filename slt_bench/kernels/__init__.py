@@ -38,7 +38,15 @@ is random must be drawn by ``draw``, in the order of the layer's own ``forward``
 functions as factors of the parameters.
 """
 
-from slt_bench.kernels._build import cache_folder, enabled, features, instruction_set, library
+from slt_bench.kernels._build import (
+    cache_folder,
+    enabled,
+    features,
+    instruction_set,
+    kernel_facts,
+    library,
+)
+from slt_bench.kernels._clock import preparation_seconds
 from slt_bench.kernels._layer import Call, Kernel, Map, apply, available, lanes, usable
 from slt_bench.kernels._measured import measured, measured_file, quickest
 from slt_bench.kernels._workspace import Workspace, workspace
@@ -54,10 +62,12 @@ __all__ = [
     "enabled",
     "features",
     "instruction_set",
+    "kernel_facts",
     "lanes",
     "library",
     "measured",
     "measured_file",
+    "preparation_seconds",
     "quickest",
     "usable",
     "workspace",

@@ -13,8 +13,11 @@ import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
+
+from slt_bench.kernels._clock import preparing
 
 _HERE = Path(__file__).parent
 #: Nothing here lets the compiler assume that NaN and infinity do not occur, and nothing changes
@@ -39,8 +42,13 @@ def library(source: Path, dtype: torch.dtype) -> ctypes.CDLL | None:
     It is kept in the user's cache folder (``SLT_BENCH_KERNEL_CACHE`` names another) under the
     digest of its text, the headers, the flags, the compiler and the processor's features.
     """
-    compiler = shlex.split(os.environ.get("CC", "")) or [shutil.which("cc") or ""]
-    if not compiler[0] or not shutil.which(compiler[0]):
+    with preparing():
+        return _library(source, dtype)
+
+
+def _library(source: Path, dtype: torch.dtype) -> ctypes.CDLL | None:
+    compiler = _compiler()
+    if not compiler:
         _log.info("no C compiler: plain torch in place of %s", source.name)
         return None
     flags = [*_FLAGS, *_wide_vectors(), *(["-DSLT_DOUBLE"] if dtype == torch.float64 else [])]
@@ -99,6 +107,27 @@ def instruction_set() -> str:
     known = {"avx512f": "AVX-512", "avx2": "AVX2", "asimd": "NEON", "arm64": "NEON"}
     words = set(features().split())
     return next((name for flag, name in known.items() if flag in words), "other")
+
+
+def kernel_facts() -> dict[str, Any]:
+    """What a time that a kernel had a part in depends on, JSON-able; see also ``features``.
+
+    ``enabled``: whether kernels may be used. ``instruction_set``: what they are built for.
+    ``compiler``: the first line that it says of its version, None where there is none, so that
+    plain torch ran.
+    """
+    compiler = _compiler()
+    return {
+        "enabled": enabled(),
+        "instruction_set": instruction_set(),
+        "compiler": _version(compiler[0]) if compiler else None,
+    }
+
+
+def _compiler() -> list[str]:
+    """The command of the C compiler and its arguments; nothing where none is found."""
+    command = shlex.split(os.environ.get("CC", "")) or [shutil.which("cc") or ""]
+    return command if shutil.which(command[0]) else []
 
 
 def _wide_vectors() -> list[str]:

@@ -10,39 +10,52 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
 
 from slt_bench.kernels._build import cache_folder, features
+from slt_bench.kernels._clock import preparing
 
 _REPEATS = 3
 _log = logging.getLogger(__name__)
 _known: dict[Path, dict[str, dict[str, float]]] = {}
 
 
-def quickest(case: str, ways: Mapping[str, Callable[[], Any]]) -> str:
-    """The name of the way that takes the least processor time; with several threads, least time.
+def quickest(case: str, ways: Mapping[str, Callable[[], Any]]) -> tuple[str, Mapping[str, float]]:
+    """The name of the way that takes the least processor time, and the seconds of each.
 
-    ``case`` says in words what is measured. What was found is kept in a file (``measured_file``):
-    the next process takes the same way. Each way is run once to warm up and then three times,
-    in turns with the others; the shortest time counts. Torch's generator is left as it was.
+    With several threads it is the time that has passed. ``case`` says in words what is measured.
+    What was found is kept in a file (``measured_file``): the next process takes the same way. Each
+    way is run once to warm up and then three times, in turns with the others; the shortest time
+    counts. Torch's generator is left as it was.
     """
-    case = f"{' '.join(case.split())}, {torch.get_num_threads()} threads: {', '.join(ways)}"
+    threads = torch.get_num_threads()
+    case = f"{' '.join(case.split())}, {threads} threads: {', '.join(ways)}"
     seconds = measured().get(case)
     if seconds is None:
-        clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
-        seconds = dict.fromkeys(ways, float("inf"))
-        with torch.random.fork_rng(devices=[]):
-            for repeat in range(_REPEATS + 1):
-                for name, way in ways.items():
-                    start = clock()
-                    way()
-                    if repeat:
-                        seconds[name] = min(seconds[name], clock() - start)
-        _log.info("measured %s: %s", case, seconds)
-        _remember(case, seconds)
-    return min(seconds, key=lambda name: seconds[name])
+        with preparing(), torch.random.fork_rng(devices=[]):
+            seconds = _measure(case, ways, time.process_time if threads == 1 else time.perf_counter)
+    return min(seconds, key=seconds.__getitem__), seconds
+
+
+def _measure(
+    case: str, ways: Mapping[str, Callable[[], Any]], clock: Callable[[], float]
+) -> dict[str, float]:
+    title = shorten(case, 60, placeholder=" ...")
+    _log.debug("measuring %s", title)
+    seconds = dict.fromkeys(ways, float("inf"))
+    for repeat in range(_REPEATS + 1):
+        for name, way in ways.items():
+            start = clock()
+            way()
+            if repeat:
+                seconds[name] = min(seconds[name], clock() - start)
+    found = ", ".join(f"{name} {1000 * value:.3g} ms" for name, value in seconds.items())
+    _log.info("measured %s: %s", title, found)
+    _remember(case, seconds)
+    return seconds
 
 
 def measured_file() -> Path:

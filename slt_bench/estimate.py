@@ -1,0 +1,213 @@
+"""How long trials will take: from records of other seeds, else by a short rehearsal of each shape.
+
+Rehearsals run as many side by side as the trials will, so that they share memory and caches alike.
+Nothing is written to the store.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+
+from slt_bench import datasets, running
+from slt_bench.engines import Engine, Order, Preparing, by_task, shapes
+from slt_bench.kernels import kernel_facts
+from slt_bench.planning import is_stale
+from slt_bench.provenance import environment
+from slt_bench.rehearsal import Rehearsal
+from slt_bench.runner import checkpoint_of
+from slt_bench.store import Record, Store
+from slt_bench.trial import Trial, key_of
+
+#: Seconds for all that is done to estimate: the strategies measured, the last rehearsal begun.
+PREPARING, BEGINNING = 30.0, 50.0
+#: Seconds for the timed part of one rehearsal, at least and at most.
+_LEAST, _MOST = 0.2, 1.0
+#: What a rehearsal takes beside its timed part; only to share out the time.
+_OVERHEAD = 0.5
+#: What times depend on. A record that says less, or something else, is no basis.
+_MACHINE = ("processor", "instruction_sets", "torch", "threads", "device", "kernels")
+
+Basis = Literal["record", "rehearsal", "alike", "none"]
+
+
+@dataclass(frozen=True)
+class Duration:
+    """How long a trial will take, and how that is known.
+
+    ``basis``: ``record`` of another seed; ``rehearsal``; ``alike``: the rehearsal of a trial of the
+    same task; ``none``, then ``reason`` says why.
+    """
+
+    seconds: float | None
+    basis: Basis
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How long a list of trials will take; ``before`` is what passes until the first one starts."""
+
+    durations: Mapping[str, Duration]
+    at_a_time: int
+    threads: int
+    before: float = 0.0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def known(self) -> list[float]:
+        return [d.seconds for d in self.durations.values() if d.seconds is not None]
+
+    @property
+    def seconds(self) -> float:
+        """From the start of the first process to the end of the last trial."""
+        return self.before + makespan(self.known, self.at_a_time)
+
+
+def makespan(durations: Sequence[float], at_a_time: int) -> float:
+    """When the last of them ends, if each begins as soon as one of ``at_a_time`` places is free."""
+    free = [0.0] * at_a_time
+    for seconds in durations:
+        heapq.heappush(free, heapq.heappop(free) + seconds)
+    return max(free)
+
+
+def estimate(
+    trials: Sequence[Trial], store: Store, order: Order, engine: Engine, watcher: Preparing
+) -> Estimate:
+    """Estimate every trial; what is rehearsed has its kernels built and strategies measured."""
+    begun = time.monotonic()
+    side_by_side = engine.at_a_time(order)
+    notes = ("another matrix is running: it is part of the estimate",) * running.matrix_runs()
+    known: dict[str, Duration] = {}  # by key of the shape
+    missing = _missing_data(trials, order)
+    recorded = _recorded(trials, store, order)
+    for shape in shapes(trials):
+        if shape.key in recorded:
+            known[shape.key] = Duration(recorded[shape.key], "record")
+        elif shape.dataset in missing:
+            known[shape.key] = Duration(None, "none", missing[shape.dataset])
+    open_shapes = _in_turns([shape for shape in shapes(trials) if shape.key not in known])
+    before = 0.0
+    if trials:
+        with running.matrix():
+            server, process = engine.start_seconds()
+            limited = replace(order, deadline=begun + PREPARING)
+            prepared = engine.prepare(open_shapes, limited, watcher)
+            before = server + prepared.seconds
+            ready = [shape for shape in open_shapes if shape.key in prepared.ready]
+            share = BEGINNING * side_by_side / max(1, len(ready)) - _OVERHEAD
+            seconds = min(_MOST, max(_LEAST, share))
+            found = engine.rehearse(ready, order, watcher, seconds, begun + BEGINNING)
+        known |= _rehearsed(open_shapes, found)
+        for key, duration in known.items():
+            if duration.basis == "record" and duration.seconds is not None:
+                known[key] = replace(duration, seconds=duration.seconds + process)
+    durations = {
+        trial.key: _left(trial, store, known[replace(trial, seed=0).key]) for trial in trials
+    }
+    return Estimate(durations, side_by_side, order.threads, before, notes)
+
+
+# What is known --------------------------------------------------------------------------------
+
+
+def _recorded(trials: Sequence[Trial], store: Store, order: Order) -> dict[str, float]:
+    """Median seconds of records by key of the shape: other seeds, today's code, this machine."""
+    wanted = {shape.key: shape for shape in shapes(trials)}
+    here = _machine(order)
+    found: dict[str, list[float]] = {}
+    for record in store.records("train"):
+        key = key_of({**record["trial"], "seed": 0})
+        if key in wanted and _is_basis(record, wanted[key], here):
+            found.setdefault(key, []).append(record["timing"]["seconds"])
+    return {key: statistics.median(seconds) for key, seconds in found.items()}
+
+
+def _is_basis(record: Record, shape: Trial, here: Mapping[str, Any]) -> bool:
+    then = record["provenance"]
+    return (
+        "seconds" in record["timing"]
+        and all(then.get(name) == value for name, value in here.items())
+        and not is_stale(shape, record)
+    )
+
+
+def _machine(order: Order) -> dict[str, Any]:
+    device = torch.device(order.device)
+    facts = {**environment(device), "threads": order.threads, "kernels": kernel_facts()}
+    return {name: facts[name] for name in _MACHINE}
+
+
+def _missing_data(trials: Sequence[Trial], order: Order) -> dict[str, str]:
+    """Data sets that are not on this machine, and why; nothing is downloaded."""
+    missing = {}
+    with _offline():
+        for name in {t.dataset for t in trials} & set(datasets.names()):
+            try:
+                datasets.fetch(name, order.data)
+            except datasets.DataUnavailable as error:
+                missing[name] = str(error).partition("\n")[0]
+    return missing
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    before = os.environ.get("SLT_BENCH_OFFLINE")
+    os.environ["SLT_BENCH_OFFLINE"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["SLT_BENCH_OFFLINE"]
+        else:
+            os.environ["SLT_BENCH_OFFLINE"] = before
+
+
+# What is tried --------------------------------------------------------------------------------
+
+
+def _in_turns(trials: Sequence[Trial]) -> list[Trial]:
+    """One of each task, then a second one of each: if time runs out, every task has had some."""
+    groups = by_task(trials)
+    longest = max(map(len, groups), default=0)
+    return [group[place] for place in range(longest) for group in groups if place < len(group)]
+
+
+def _rehearsed(
+    trials: Sequence[Trial], found: Mapping[str, Rehearsal | str]
+) -> dict[str, Duration]:
+    """Of each trial; what there was no time for takes as long as others of its task did."""
+    durations = {}
+    for group in by_task(trials):
+        tried = {t: r for t in group if isinstance(r := found.get(t.key), Rehearsal)}
+        for trial in group:
+            result = found.get(trial.key)
+            if isinstance(result, Rehearsal):
+                durations[trial.key] = Duration(result.seconds, "rehearsal")
+            elif result is not None:
+                durations[trial.key] = Duration(None, "none", result)
+            elif tried:
+                same = [r.seconds for t, r in tried.items() if t.baseline == trial.baseline]
+                like = same or [r.seconds for r in tried.values()]
+                durations[trial.key] = Duration(statistics.mean(like), "alike")
+            else:
+                reason = "there was no time to rehearse it or another one of its task"
+                durations[trial.key] = Duration(None, "none", reason)
+    return durations
+
+
+def _left(trial: Trial, store: Store, duration: Duration) -> Duration:
+    """Less the share that a checkpoint holds."""
+    if duration.seconds is None:
+        return duration
+    done = checkpoint_of(trial, store).updates() / trial.load_task().updates
+    return replace(duration, seconds=duration.seconds * (1 - done))
