@@ -185,5 +185,5 @@ def test_a_crossover_is_where_a_line_goes_below_dense_for_good():
     "given", [([1, 2], [1.0], [1.0, 1.0]), ([1, 1], [2.0, 0.5], [1.0, 1.0]), ([1], [0.0], [1.0])]
 )
 def test_a_crossover_of_what_is_no_curve_is_refused(given):
-    with pytest.raises(ValueError, match="shorter|twice|positive"):
+    with pytest.raises(ValueError, match=r"shorter|twice|positive"):
         crossover(*given)
