@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from slt_bench.store import Record, Store
-from slt_bench.suites import Cell, Row
+from slt_bench.suites import Cell, Row, Suite
 from slt_bench.trial import Trial
 
 ERROR = {"name": "error", "unit": "%", "higher_is_better": False}
@@ -124,20 +124,12 @@ def make_cell(
     )
 
 
-@dataclass
-class FakeSuite:
-    """What pages use of a suite, over cells that were made by hand."""
+@dataclass(frozen=True)
+class MadeSuite(Suite):
+    """A suite over cells that were made by hand; its rows are never looked at."""
 
-    made: Sequence[Cell]
-    name: str = "fake"
-    title: str = "A suite"
-    source: str = "A paper, table 1"
-    note: str = "A note."
-    budget: str = "paper"
-    seeds: tuple[int, ...] = (0, 1, 2)
-    margins: Mapping[str, float] = field(default_factory=dict)
-    classes: Mapping[str, float] = field(default_factory=dict)
-    missing: Sequence[str] = ()
+    made: tuple[Cell, ...] = ()
+    absent: tuple[str, ...] = ()
 
     def cells(
         self,
@@ -146,6 +138,27 @@ class FakeSuite:
         records: Iterable[Record] = (),
     ) -> list[Cell]:
         return list(self.made)
+
+    @property
+    def missing(self) -> list[str]:
+        return list(self.absent)
+
+
+def make_suite(cells: Sequence[Cell], missing: Sequence[str] = (), **more: Any) -> Suite:
+    """A suite of these cells; ``more`` replaces its fields."""
+    fields: dict[str, Any] = {
+        "name": "made",
+        "title": "A suite",
+        "source": "A paper, table 1",
+        "note": "A note.",
+        "budget": "paper",
+        "seeds": (0, 1, 2),
+        "floor": "identity",
+        "margins": {},
+        "classes": {},
+        "rows": (),
+    }
+    return MadeSuite(**{**fields, **more}, made=tuple(cells), absent=tuple(missing))
 
 
 def publish(store: Store, cell: Cell, values: Sequence[float], **more: Any) -> None:

@@ -106,6 +106,12 @@ def published_number(value: float | None) -> str:
     return NONE if value is None else f"{value:g}" if abs(value) < 1e-2 else str(value)
 
 
+def published_difference(line: Line) -> str:
+    """None where the published number measures something else; the CSV has it all the same."""
+    comparable = line["standing"] != "not comparable"
+    return number(line["published_difference"] if comparable else None, digits(line), "+")
+
+
 def published_weights(line: Line) -> str:
     """``36K (36,030)``: as printed, and the exact count of the network that was run."""
     printed, exact = line["printed_parameters"], line["published_parameter_count"]
@@ -207,7 +213,7 @@ PUBLISHED = (
     value_column("published", "published", published_number),
     MEAN_SD,
     N,
-    _metric("difference", "published_difference", sign="+"),
+    Column("difference", ("published_difference", "standing"), published_difference),
     text_column("verdict", "verdict"),
     text_column("why", "cause", wide=True),
     value_column("published loss", "published_loss", published_number),

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from slt_bench import evidence
 from slt_bench.reporting.outcomes import Outcome, final
+from slt_bench.suites.published import metric_of
 
 if TYPE_CHECKING:
     from slt_bench.suites import Suite
 
 Line = dict[str, Any]  #: a line of a summary: what tables know of one row
 
-#: What ``published`` holds beside the task's metric.
-NO_METRIC = ("loss", "parameter_count", "printed_parameters", "curve", "other_runs")
+#: What a published number is to the trials of its row: of the same experiment, of the same one at
+#: its full length, or of another one.
+Standing = Literal["comparable", "partial", "not comparable"]
+
+
+def standing(outcome: Outcome) -> Standing:
+    """Whether the published numbers of a row may be held against its trials."""
+    if _not_comparable(outcome):
+        return "not comparable"
+    return "partial" if _partial(outcome) else "comparable"
 
 
 def published(outcome: Outcome, suite: Suite | None) -> Line:
@@ -27,7 +36,7 @@ def published(outcome: Outcome, suite: Suite | None) -> Line:
         "printed_parameters": printed.get("printed_parameters"),
         "known": outcome.known,
     }
-    name = next((name for name in printed if name not in NO_METRIC), None)
+    name = metric_of(printed)
     if name is None or name != (outcome.metric or {"name": name})["name"]:
         return line
     line["published"] = printed[name]
@@ -37,8 +46,9 @@ def published(outcome: Outcome, suite: Suite | None) -> Line:
     if values:
         mean = evidence.mean_interval(values).mean
         line["published_difference"] = sign * (mean - printed[name])
+        line["standing"] = standing(outcome)
     if not suite or name not in margins:
-        line["cause"] = _not_comparable(outcome)  # to be said where a difference stands, too
+        line["cause"] = _not_comparable(outcome)  # says why there is no difference
         return line
     verdict = evidence.verdict(
         printed[name],

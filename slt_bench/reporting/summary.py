@@ -43,7 +43,7 @@ FIELDS = (
     *("step_ms", "step_ms_p10", "step_ms_p90", "step_n", "step_ratio", "training_seconds"),
     *("strategy", "machine"),
     # the published number and the verdict on it
-    *("published", "published_difference", "margin", "verdict", "cause", "known"),
+    *("published", "published_difference", "standing", "margin", "verdict", "cause", "known"),
     *("published_loss", "printed_parameters", "published_parameter_count"),
 )
 

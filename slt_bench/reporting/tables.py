@@ -23,9 +23,10 @@ BIMODAL_NOTE = (
     "last update."
 )
 PUBLISHED_NOTE = (
-    "A published number is one run. Difference: positive is better than published. Published "
-    "weights: as printed (count of the published network). Weights: those of the network trained "
-    "here, another one where the reason names a size that differs."
+    "A published number is one run. Difference: positive is better than published; none where the "
+    "two are not comparable. Published weights: as printed (count of the published network). "
+    "Weights: those of the network trained here, another one where the reason names a size that "
+    "differs."
 )
 DENSE_NOTE = "Differences to dense are taken seed by seed; positive is better."
 FLOOR_NOTE = "Recovered = (row - floor) / (dense - floor): 0 is the map removed, 1 is dense."
@@ -122,6 +123,8 @@ def _table(
     for column in (*columns.IDENTITY, *chosen):
         values = lines[list(column.fields)].dropna(how="all")
         if values.empty or (column is columns.BASELINE and labels_say_it):
+            continue
+        if all(column.text(line) == columns.NONE for line in lines.to_dict("records")):
             continue
         if column not in columns.COMMON or values.iloc[:, 0].nunique() > 1:
             shown.append(column)
