@@ -131,9 +131,7 @@ def _only_class(path: Path) -> str:
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UsageError(
-            f"no file {str(path)!r}: give FILE.py:Class with a path that exists"
-        ) from None
+        raise _no_file(str(path)) from None
     except SyntaxError as error:
         raise UsageError(f"{path} is not valid Python: {error}") from None
     classes = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
