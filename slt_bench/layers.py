@@ -8,6 +8,7 @@ out_features)``. Everything else is optional and found here by name:
 ``grid``               class attribute: ``{setting: [values]}`` that a matrix sweeps
 ``size_setting``       class attribute: the integer setting that makes the layer larger
 ``exempt``             class attribute: ``{check: reason}`` for checks that it cannot meet
+``control``            class attribute: True where it only says what structure is worth
 ``supports(in, out, **settings)``   a reason to skip these sizes, in words, or ``None``
 ``penalty()``          a scalar tensor that the task's loss must include
 ``dense_weight()``     the (out_features, in_features) matrix, differentiable

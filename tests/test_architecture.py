@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,13 @@ def test_help_and_list_import_neither_torch_nor_pandas(arguments, tmp_path):
         f"from slt_bench.cli import main\ntry: main({arguments + where})\nexcept SystemExit: pass"
     )
     assert not loaded_by(code) & {"torch", "pandas", "scipy", "numpy", "matplotlib"}
+
+
+def test_the_wheel_holds_every_package():
+    configuration = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    listed = set(configuration["tool"]["setuptools"]["packages"])
+    found = {p.parent.relative_to(ROOT) for p in HARNESS if p.name == "__init__.py"}
+    assert {".".join(folder.parts) for folder in found} <= listed
 
 
 def test_importing_the_package_is_quick():
