@@ -135,7 +135,8 @@ def interval_column(header: str, name: str, digits: int = 2) -> Column:
     fields = (name, f"{name}_low", f"{name}_high")
 
     def text(line: Line) -> str:
-        return interval(*(line[field] for field in fields), digits)
+        value, low, high = (line[field] for field in fields)
+        return interval(value, low, high, digits)
 
     return Column(header, fields, text)
 

@@ -83,10 +83,16 @@ def instruction_set() -> str:
     ``ATEN_CPU_CAPABILITY=avx2`` and its like make a machine stand in for a lesser one.
     """
     widest = kernels.instruction_set()
-    used = torch.backends.cpu.get_cpu_capability()
-    if widest == "AVX-512" and used != "AVX512":
-        return f"{used} ({widest} switched off)"
-    return widest
+    return f"{_capability()} ({widest} switched off)" if stands_in() else widest
+
+
+def stands_in() -> bool:
+    """Whether torch is held to fewer instructions than the processor has."""
+    return kernels.instruction_set() == "AVX-512" and _capability() != "AVX512"
+
+
+def _capability() -> str:
+    return str(torch.backends.cpu.get_cpu_capability())
 
 
 def speed_record(

@@ -28,7 +28,7 @@ N, BATCH = 1024, 64
 STEPS, SEQUENCES, HIDDEN = 30, 50, 512
 #: Seconds that a compiler may take.
 PATIENCE = 60
-COMPILED_STEPS = 8
+COMPILED_STEPS = 5
 
 
 def tried(way: str, instead: str, why: str) -> dict[str, str]:

@@ -16,6 +16,7 @@ from slt_bench import registry
 from slt_bench.layers import Unsupported
 from slt_bench.timing.cell import Cell, Mode
 from slt_bench.timing.hardware import hardware_name
+from slt_bench.timing.turns import instruction_set, stands_in
 
 BATCH, STEPS = 64, 150
 GRID: tuple[tuple[Mode, int], ...] = (
@@ -56,6 +57,8 @@ def cells() -> list[Any]:
 def test_latency(
     mode: Mode, n: int, baseline: str, device: str, benchmark: Any, one_process: OneProcess
 ) -> None:
+    if device == "cpu" and stands_in():
+        pytest.skip(f"{instruction_set()}: these times would stand for the whole processor")
     cell = Cell(
         baseline=baseline,
         settings={},
