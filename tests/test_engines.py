@@ -136,10 +136,12 @@ def test_strategies_are_measured_before_the_first_trial(toy_task, tmp_path, monk
     assert log.count("done") == 3
     record = Store(tmp_path).read(trials[0].identity, trials[0].key)
     cases = record["provenance"]["picks"]["gru"]
-    assert {case: set(pick["milliseconds"]) for case, pick in cases.items()} == dict.fromkeys(
-        ("training, 8 steps x 50", "inference, 8 steps x 250", "inference, 8 steps x 40"),
-        set(next(iter(cases.values()))["milliseconds"]),
-    )
+    assert set(cases) == {
+        "training, 8 steps x 50",
+        "inference, 8 steps x 250",
+        "inference, 8 steps x 40",
+    }
+    assert all({"scan", "eager"} <= set(pick["milliseconds"]) for pick in cases.values())
     assert record["provenance"]["kernels"] == kernels.kernel_facts()
     _measured._known.clear()
 
