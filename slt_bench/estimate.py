@@ -21,7 +21,7 @@ from slt_bench import datasets, running
 from slt_bench.engines import Engine, Order, Preparing, by_task, shapes
 from slt_bench.kernels import kernel_facts
 from slt_bench.planning import is_stale
-from slt_bench.provenance import environment
+from slt_bench.provenance import available_cores, environment
 from slt_bench.rehearsal import Rehearsal
 from slt_bench.runner import checkpoint_of
 from slt_bench.store import Record, Store
@@ -54,13 +54,21 @@ class Duration:
 
 @dataclass(frozen=True)
 class Estimate:
-    """How long a list of trials will take; ``before`` is what passes until the first one starts."""
+    """How long a list of trials will take.
+
+    Attributes:
+        durations: of each trial, by key.
+        at_a_time: trials that run side by side.
+        threads: of each.
+        before: seconds that pass until the first one starts.
+        waited: share of the rehearsals' time in which processes of others held the processor.
+    """
 
     durations: Mapping[str, Duration]
     at_a_time: int
     threads: int
     before: float = 0.0
-    notes: tuple[str, ...] = ()
+    waited: float = 0.0
 
     @property
     def known(self) -> list[float]:
@@ -68,8 +76,13 @@ class Estimate:
 
     @property
     def seconds(self) -> float:
-        """From the start of the first process to the end of the last trial."""
+        """From the start of the first process to the end of the last trial, beside no others."""
         return self.before + makespan(self.known, self.at_a_time)
+
+    @property
+    def busy_seconds(self) -> float:
+        """The same if other processes go on as they did."""
+        return self.seconds / (1 - self.waited)
 
 
 def makespan(durations: Sequence[float], at_a_time: int) -> float:
@@ -86,7 +99,6 @@ def estimate(
     """Estimate every trial; what is rehearsed has its kernels built and strategies measured."""
     begun = time.monotonic()
     side_by_side = engine.at_a_time(order)
-    notes = ("another matrix is running: it is part of the estimate",) * running.matrix_runs()
     known: dict[str, Duration] = {}  # by key of the shape
     missing = _missing_data(trials, order)
     recorded = _recorded(trials, store, order)
@@ -96,7 +108,7 @@ def estimate(
         elif shape.dataset in missing:
             known[shape.key] = Duration(None, "none", missing[shape.dataset])
     open_shapes = _in_turns([shape for shape in shapes(trials) if shape.key not in known])
-    before = 0.0
+    before = waited = 0.0
     if trials:
         with running.matrix():
             server, process = engine.start_seconds()
@@ -107,14 +119,18 @@ def estimate(
             share = BEGINNING * side_by_side / max(1, len(ready)) - _OVERHEAD
             seconds = min(_MOST, max(_LEAST, share))
             found = engine.rehearse(ready, order, watcher, seconds, begun + BEGINNING)
-        known |= _rehearsed(open_shapes, found)
+        done = [result for result in found.values() if isinstance(result, Rehearsal)]
+        waited = statistics.mean(r.waited for r in done) if done else 0.0
+        crowded = side_by_side * order.threads > available_cores()  # they wait for one another
+        known |= _rehearsed(open_shapes, found, 1 / (1 - waited) if crowded else 1.0)
         for key, duration in known.items():
             if duration.basis == "record" and duration.seconds is not None:
                 known[key] = replace(duration, seconds=duration.seconds + process)
+        waited = 0.0 if crowded else waited
     durations = {
         trial.key: _left(trial, store, known[replace(trial, seed=0).key]) for trial in trials
     }
-    return Estimate(durations, side_by_side, order.threads, before, notes)
+    return Estimate(durations, side_by_side, order.threads, before, waited)
 
 
 # What is known --------------------------------------------------------------------------------
@@ -183,22 +199,25 @@ def _in_turns(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def _rehearsed(
-    trials: Sequence[Trial], found: Mapping[str, Rehearsal | str]
+    trials: Sequence[Trial], found: Mapping[str, Rehearsal | str], slower: float = 1.0
 ) -> dict[str, Duration]:
-    """Of each trial; what there was no time for takes as long as others of its task did."""
+    """Of each trial; what there was no time for takes as long as others of its task did.
+
+    ``slower``: how much longer all of them take than they did, because they share processors.
+    """
     durations = {}
     for group in by_task(trials):
         tried = {t: r for t in group if isinstance(r := found.get(t.key), Rehearsal)}
         for trial in group:
             result = found.get(trial.key)
             if isinstance(result, Rehearsal):
-                durations[trial.key] = Duration(result.seconds, "rehearsal")
+                durations[trial.key] = Duration(slower * result.seconds, "rehearsal")
             elif result is not None:
                 durations[trial.key] = Duration(None, "none", result)
             elif tried:
                 same = [r.seconds for t, r in tried.items() if t.baseline == trial.baseline]
                 like = same or [r.seconds for r in tried.values()]
-                durations[trial.key] = Duration(statistics.mean(like), "alike")
+                durations[trial.key] = Duration(slower * statistics.mean(like), "alike")
             else:
                 reason = "there was no time to rehearse it or another one of its task"
                 durations[trial.key] = Duration(None, "none", reason)

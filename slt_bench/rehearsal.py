@@ -27,6 +27,8 @@ from slt_bench.trial import Trial
 
 #: Timed updates, and timed batches of an evaluation, at least; one of each warms up before them.
 _LEAST = 2
+#: Linux: nanoseconds that the main thread ran, and those that it waited for a processor.
+_SCHEDULED = Path("/proc/self/schedstat")
 
 
 def prepare(
@@ -108,6 +110,8 @@ class Rehearsal:
         evaluation: one point of the curve.
         evaluations: how many there are.
         end: the evaluation on the test split, where the curve is not taken on it, and the record.
+        waited: the share of the time in which it waited for the processor, which other processes
+            held. It is in none of the seconds.
     """
 
     start: float
@@ -117,10 +121,11 @@ class Rehearsal:
     evaluation: float
     evaluations: int
     end: float
+    waited: float = 0.0
 
     @property
     def seconds(self) -> float:
-        """Of the whole trial."""
+        """Of the whole trial, with a processor to itself."""
         training = self.first + (self.updates - 1) * self.update
         return self.start + training + self.evaluations * self.evaluation + self.end
 
@@ -130,37 +135,37 @@ def rehearse(
     device: str = "cpu",
     data: Path | None = None,
     seconds: float = 1.0,
-    started: float | None = None,
+    asked: float | None = None,
 ) -> Rehearsal:
     """Time a few updates and a part of an evaluation, for about ``seconds`` after the start.
 
-    Updates that take longer are timed all the same: a few are needed. ``started`` is when the
+    Updates that take longer are timed all the same: a few are needed. ``asked`` is when the
     process was asked for, by ``time.monotonic()``.
 
     Raises:
         Diverged: the loss of an update is not finite.
         DataUnavailable: the data is not here.
     """
-    begun, started = clock(), time.monotonic() if started is None else started
-    elapsed = time.monotonic() - started
+    begun, waited = time.monotonic(), _waited()
+    before = _clock()
     built = build(trial, data)
     task, model = built.task, built.model.to(device)
     optimizer = task.optimizer(p for p in model.parameters() if p.requires_grad)
     streams, state = Streams(trial.seed), State()
     task.batch(0, streams)
-    start = elapsed + clock() - begun
+    start = _clock() - before + (0.0 if asked is None else begun - asked)
     taken: list[float] = []
     while state.update < task.updates and (len(taken) <= _LEAST or sum(taken) < 0.6 * seconds):
-        before = clock()
+        before = _clock()
         update(task, model, optimizer, streams, state)
-        taken.append(clock() - before)
+        taken.append(_clock() - before)
     row = _row_seconds(task, model, 0.4 * seconds)
     evaluation = _split_seconds(task, task.curve_split, row)
-    before = clock()
+    before = _clock()
     summaries(model)
-    evaluation += clock() - before
+    evaluation += _clock() - before
     end = 0.0 if task.curve_split == "test" else _split_seconds(task, "test", row)
-    before = clock()
+    before = _clock()
     provenance(trial, torch.device(device))
     return Rehearsal(
         start=start,
@@ -169,8 +174,22 @@ def rehearse(
         updates=task.updates,
         evaluation=evaluation,
         evaluations=1 + ceil(task.updates / task.evaluate_every),
-        end=end + clock() - before,
+        end=end + _clock() - before,
+        waited=(_waited() - waited) / (time.monotonic() - begun),
     )
+
+
+def _clock() -> float:
+    """Seconds, but for those of building and measuring, and of waiting for the processor."""
+    return clock() - _waited()
+
+
+def _waited() -> float:
+    """Seconds for which this thread could have run while other processes did; 0 where unknown."""
+    try:
+        return int(_SCHEDULED.read_text().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
 
 
 def _row_seconds(task: Task, model: nn.Module, seconds: float) -> float:
@@ -178,9 +197,9 @@ def _row_seconds(task: Task, model: nn.Module, seconds: float) -> float:
     taken: list[float] = []
     rows: list[int] = []
     for batch in task.evaluation_batches(task.curve_split):
-        before = clock()
+        before = _clock()
         evaluate_on(task, model, [batch])
-        taken.append(clock() - before)
+        taken.append(_clock() - before)
         rows.append(len(batch[0]))
         if len(taken) > _LEAST and sum(taken) >= seconds:
             break
@@ -189,6 +208,6 @@ def _row_seconds(task: Task, model: nn.Module, seconds: float) -> float:
 
 def _split_seconds(task: Task, split: Split, row: float) -> float:
     """Seconds of one evaluation: of its batches, which are all made here, and of the model."""
-    before = clock()
+    before = _clock()
     rows = sum(len(batch[0]) for batch in task.evaluation_batches(split))
-    return clock() - before + rows * row
+    return _clock() - before + rows * row

@@ -150,6 +150,36 @@ def test_a_dry_run_says_what_there_is_to_do(run, toy_layer):
     assert [t["status"] for t in document["trials"]] == ["done"]
 
 
+def test_a_dry_run_says_how_long_it_will_take(run, toy_layer, tmp_path):
+    asked = ("-b", toy_layer, "-b", "dense", "--seeds", "2", "--dry-run", "--results", tmp_path)
+    code, out, _ = run(*asked)
+    assert code == 0
+    assert "estimated: 4 of 4 due trials, about " in out
+    assert " on 1 at a time (" in out
+    assert "4 by a rehearsal of its first updates" in out
+    document = json.loads(run(*asked, "--json")[1])
+    found = document["estimate"]
+    assert (found["due"], found["estimated"], found["at_a_time"]) == (4, 4, 1)
+    seconds = [t["seconds"] for t in document["trials"]]
+    assert found["seconds"] >= sum(seconds) > 0
+    assert found["longest"] == max(seconds)
+    assert {t["basis"] for t in document["trials"]} == {"rehearsal"}
+    assert list(tmp_path.iterdir()) == []  # neither records nor checkpoints
+
+
+def test_a_dry_run_says_what_it_cannot_estimate(run, toy_layer):
+    bad = f"{FAULTY}:Raising"
+    code, out, _ = run("-b", toy_layer, "-b", bad, "--dry-run")
+    assert code == 0
+    assert "estimated: 1 of 2 due trials" in out
+    assert "no estimate: 1 trial: RuntimeError: shapes differ" in out
+    assert run("-b", toy_layer)[0] == 0
+    _, out, _ = run("-b", toy_layer, "--dry-run")
+    assert "estimate" not in out  # nothing is due
+    _, out, _ = run("-b", toy_layer, "--seeds", "2", "--dry-run", "--threads", "1")
+    assert "1 by the record of another seed" in out
+
+
 def test_running_again_does_nothing(run, toy_layer):
     code, out, err = run("-b", toy_layer, "-b", "dense", "--seeds", "2")
     assert code == 0

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from slt_bench import kernels
 from slt_bench.engines import NAMES, Order, load_engine
 from slt_bench.errors import UsageError
+from slt_bench.kernels import _measured
 from slt_bench.store import Store
 from slt_bench.trial import Trial, matrix
 
@@ -115,6 +117,69 @@ def test_the_time_limit_stops_at_a_checkpoint_and_the_rest_goes_on(engine, trial
     assert store.checkpoint(trials[0].key).exists()
     found = engine(trials, Order(reports=tmp_path, jobs=2), Log())
     assert [found[t.key].status for t in trials] == ["done", "done"]
+
+
+def test_strategies_are_measured_before_the_first_trial(toy_task, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLT_BENCH_KERNEL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("slt_bench.recurrent._WORTH_MEASURING", 0)
+    options = {"updates": 2, "test_size": 40}
+    trials = [Trial.create("adding", seed=s, budget="smoke", options=options) for s in (0, 1)]
+    trials.append(Trial.create(toy_task))  # has nothing to prepare
+    for expected in (3, 0):  # training, validation (250 rows), test (40 rows); then all is known
+        log = Log()
+        load_engine("inline")(trials, Order(reports=tmp_path), log)
+        events = [event for event, _ in log.events]
+        measured = [text for event, text in log.events if event == "log" and "measured GRU" in text]
+        assert len(measured) == expected
+        assert events.index("started") > events.count("log") - 1
+        assert "log" not in events[events.index("started") :]
+    assert log.count("done") == 3
+    record = Store(tmp_path).read(trials[0].identity, trials[0].key)
+    cases = record["provenance"]["picks"]["gru"]
+    assert set(cases) == {
+        "training, 8 steps x 50",
+        "inference, 8 steps x 250",
+        "inference, 8 steps x 40",
+    }
+    assert all({"scan", "eager"} <= set(pick["milliseconds"]) for pick in cases.values())
+    assert record["provenance"]["kernels"] == kernels.kernel_facts()
+    _measured._known.clear()
+
+
+KERNELS = """
+import os, sys
+from pathlib import Path
+from slt_bench import kernels
+from slt_bench.engines import Order, load_engine
+from slt_bench.trial import Trial
+
+class Told:
+    def preparing(self, text): pass
+    def log(self, text): print("log", text, flush=True)
+    def started(self, trial): print("started", flush=True)
+    def progress(self, *rest): pass
+    def finished(self, trial, ending, seconds): print(ending.status, flush=True)
+
+if __name__ == "__main__":
+    options = {"updates": 4}
+    trials = [Trial.create("adding", "fastfood", budget="smoke", options=options, seed=s)
+              for s in (0, 1)]
+    load_engine("local")(trials, Order(reports=Path(sys.argv[1]), jobs=2), Told())
+    print("built here", kernels.preparation_seconds(), flush=True)
+"""
+
+
+@pytest.mark.skipif(not kernels.kernel_facts()["compiler"], reason="needs a C compiler")
+def test_kernels_are_built_in_a_process_of_their_own_before_any_trial(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(KERNELS)
+    environment = {**os.environ, "SLT_BENCH_KERNEL_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run([sys.executable, str(script), str(tmp_path)], env=environment,
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    lines = done.stdout.splitlines()
+    assert all(line.startswith("log building") for line in lines[:3])  # layer, fastfood, sequence
+    assert lines[3:] == ["started", "started", "done", "done", "built here 0.0"]
+    assert "building" not in done.stderr
 
 
 SCRIPT = """

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from slt_bench import kernels, registry
 from slt_bench.kernels import _measured, _workspace
-from slt_bench.recurrent import GRU, Factory
+from slt_bench.recurrent import GRU, Factory, only_picking
 
 pytestmark = [needs_kernels, pytest.mark.usefixtures("poison")]
 
@@ -300,6 +300,55 @@ def test_measuring_leaves_the_run_as_it_was(
     (case,) = kernels.measured()
     assert kernels.measured()[case].keys() == {"fused", "eager"}  # a matrix would hold one mask
     torch.testing.assert_close(got, expected)
+    _measured._known.clear()
+
+
+def test_what_was_picked_is_kept_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLT_BENCH_KERNEL_CACHE", str(tmp_path))
+    monkeypatch.setattr("slt_bench.recurrent._WORTH_MEASURING", 0)
+    gru, again = GRU(2, 64, MIXED), GRU(2, 64, MIXED)
+    x = torch.randn(20, 24, 2)
+    gru(x)
+    with torch.inference_mode():
+        gru(x[:3])
+    (training, milliseconds), (inference, _) = (
+        (case, pick["milliseconds"]) for case, pick in gru.picks.items()
+    )
+    assert (training, inference) == ("training, 24 steps x 20", "inference, 24 steps x 3")
+    assert milliseconds is not None
+    (measured, _) = kernels.measured().values()
+    assert milliseconds == {name: pytest.approx(1e3 * s, abs=1e-4) for name, s in measured.items()}
+    for strategy in ("eager", "scan", "fused"):  # whatever would be quickest now
+        for case in kernels.measured():
+            kernels.measured()[case] |= dict.fromkeys(("fused", "scan", "eager"), 2.0)
+            kernels.measured()[case]["scan"] = 1.0
+        again.keep({training: {"strategy": strategy, "milliseconds": None}})
+        again(x)
+        assert again.last_strategy == strategy
+        again(x[:3])  # another case goes by the rule
+        assert again.picks["training, 24 steps x 3"]["strategy"] == again.last_strategy
+    again.strategy = "fused"  # what a user sets comes first
+    again.keep({training: {"strategy": "eager", "milliseconds": None}})
+    again(x)
+    assert again.last_strategy == "fused"
+    _measured._known.clear()
+
+
+def test_only_picking_runs_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLT_BENCH_KERNEL_CACHE", str(tmp_path))
+    monkeypatch.setattr("slt_bench.recurrent._WORTH_MEASURING", 0)
+    gru = GRU(2, 64, MIXED)
+    x = torch.randn(20, 24, 2)
+    with only_picking():
+        states, last = gru(x)
+    assert (states.shape, last.shape) == ((20, 24, 64), (20, 64))
+    assert not states.any()
+    assert not last.any()
+    assert len(kernels.measured()) == 1
+    measured = dict(kernels.measured())
+    states, _ = gru(x)
+    assert states.any()
+    assert kernels.measured() == measured
     _measured._known.clear()
 
 

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -385,3 +386,23 @@ def test_the_quickest_way_is_remembered(tmp_path: Path, monkeypatch: pytest.Monk
     kernels.measured_file().write_text("not JSON", encoding="utf-8")
     _measured._known.clear()
     assert kernels.quickest("this", ways)[0] == "quick"
+
+
+def test_preparation_is_counted_once_and_stops_no_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLT_BENCH_KERNEL_CACHE", str(tmp_path))
+    before = kernels.preparation_seconds()
+    start = time.perf_counter()
+
+    def nested() -> None:
+        kernels.quickest("inner", {"nap": lambda: time.sleep(0.01)})
+        time.sleep(0.01)
+
+    kernels.quickest("outer", {"nap": nested})
+    took = time.perf_counter() - start
+    spent = kernels.preparation_seconds() - before
+    assert 0.08 <= spent <= took  # eight naps of which none counts twice
+    kernels.quickest("outer", {"nap": nested})  # known: takes no time, and counts for nothing
+    time.sleep(0.01)
+    assert kernels.preparation_seconds() - before == spent

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import time
 
 import pytest
 import torch
 from torch import nn
 
+from slt_bench import kernels
 from slt_bench.registry import load_task
 from slt_bench.task import Streams, fill_slots
-from slt_bench.training import Checkpoint, Diverged, Stopped, evaluate, train
+from slt_bench.training import Checkpoint, Diverged, Stopped, evaluate, picks, train
 
 
 @pytest.fixture
@@ -197,3 +200,80 @@ def test_a_checkpoint_that_cannot_be_trusted_is_thrown_away(make, tmp_path, dama
     train(task, model, Streams(0), checkpoint=checkpoint, progress=lambda *p: seen.append(p[0]))
     assert seen[0] == 1
     assert torch.equal(weights(model), weights(straight))
+
+
+class Choosing(nn.Linear):
+    """Before its first product in each mode it compares two ways, which takes a while."""
+
+    def forward(self, x):
+        way = {"nap": lambda: time.sleep(0.05)}
+        kernels.quickest(f"{'training' if self.training else 'evaluation'}", way)
+        return super().forward(x)
+
+
+def test_no_timing_holds_what_was_built_or_measured(make, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLT_BENCH_KERNEL_CACHE", str(tmp_path))
+    before = kernels.preparation_seconds()
+    start = time.perf_counter()
+    task, model = make(Choosing, updates=3)
+    state = train(task, model, Streams(0))
+    took = time.perf_counter() - start
+    spent = kernels.preparation_seconds() - before
+    assert spent >= 8 * 0.05  # four times each, in both modes
+    assert state.seconds <= took - spent
+    assert sum(state.step_seconds) + state.evaluation_seconds <= state.seconds
+    plain, reference = make(updates=3)
+    train(plain, reference, Streams(0))
+    assert torch.equal(weights(model), weights(reference))
+
+
+def recurrent(seed=0):
+    """A task whose GRU may run by several strategies, and its model."""
+    cls = load_task("adding")
+    options = dataclasses.replace(cls.budgets["smoke"], updates=6, evaluate_every=2)
+    task = cls(options)
+    return task, fill_slots(task, Streams(seed), (), nn.Linear)
+
+
+def test_a_resumed_run_picks_what_it_picked_before(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLT_BENCH_KERNEL_CACHE", str(tmp_path))
+    monkeypatch.setattr("slt_bench.recurrent._WORTH_MEASURING", 0)
+
+    def quickest(first):
+        return lambda case, ways: (first[case.split(",")[0]], dict.fromkeys(ways, 0.001))
+
+    chosen = {"GRU training": "scan", "GRU inference": "eager"}
+    monkeypatch.setattr("slt_bench.recurrent.quickest", quickest(chosen))
+    task, straight = recurrent()
+    expected = train(task, straight, Streams(0))
+    checkpoint, (task, model), seen = Checkpoint(tmp_path / "trial.pt"), recurrent(), []
+    with pytest.raises(Stopped):
+        train(task, model, Streams(0), checkpoint=checkpoint, stop=lambda: len(seen) >= 3,
+              progress=lambda *p: seen.append(p))  # fmt: skip
+    # The machine is another one now, on which other strategies would be quickest.
+    swapped = {"GRU training": "eager", "GRU inference": "scan"}
+    monkeypatch.setattr("slt_bench.recurrent.quickest", quickest(swapped))
+    task, model = recurrent()
+    state = train(task, model, Streams(0), checkpoint=checkpoint)
+    assert model.gru.last_strategy == "scan"
+    assert torch.equal(weights(model), weights(straight))
+    assert state.curve == expected.curve
+    found = picks(model)
+    assert found == picks(straight)
+    assert {case.split(",")[0]: p["strategy"] for case, p in found["gru"].items()} == {
+        "inference": "eager",
+        "training": "scan",
+    }
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_how_far_a_checkpoint_has_come(make, tmp_path):
+    checkpoint = Checkpoint(tmp_path / "trial.pt", every_seconds=0.0, source="today")
+    assert checkpoint.updates() == 0
+    task, model = make()
+    seen = []
+    with pytest.raises(Stopped):
+        train(task, model, Streams(0), checkpoint=checkpoint, stop=lambda: len(seen) >= 5,
+              progress=lambda *p: seen.append(p))  # fmt: skip
+    assert checkpoint.updates() == 5
+    assert dataclasses.replace(checkpoint, source="tomorrow").updates() == 0

@@ -82,7 +82,7 @@ def describe(
     return {
         "trials": [_row(p, counts[p.trial.key], found.durations.get(p.trial.key)) for p in planned],
         "estimate": _summary(found),
-        "notes": [*notes, *found.notes],
+        "notes": list(notes),
         "exit_code": 0,
     }
 
@@ -107,6 +107,8 @@ def _summary(found: Estimate) -> Document:
         "due": len(found.durations),
         "estimated": len(found.known),
         "seconds": found.seconds,
+        "waited": found.waited,
+        "busy_seconds": found.busy_seconds,
         "at_a_time": found.at_a_time,
         "threads": found.threads,
         "longest": max(found.known, default=None),
@@ -180,6 +182,9 @@ _BASES = {
     "alike": "not rehearsed in time: as others of its task",
 }
 
+#: The share of others in the processor's time from which it is told.
+_NOTICED = 0.1
+
 
 def _estimate_lines(document: Document) -> Iterator[str]:
     found = document["estimate"]
@@ -192,6 +197,11 @@ def _estimate_lines(document: Document) -> Iterator[str]:
         )
         bases = (f"{found['basis'][b]} {text}" for b, text in _BASES.items() if b in found["basis"])
         yield f"  {'; '.join(bases)}"
+        if found["waited"] > _NOTICED:
+            yield (
+                f"  other processes held the processor for {found['waited']:.0%} of the "
+                f"rehearsals: beside them about {duration(found['busy_seconds'])}"
+            )
     reasons = Counter(row["no_estimate"] for row in document["trials"] if row["no_estimate"])
     for reason, count in reasons.items():
         yield f"no estimate: {count} trial{'s' * (count > 1)}: {reason}"
