@@ -85,24 +85,31 @@ def match_parameters(
     fixed = dict(settings or {})
     name = getattr(baseline, "size_setting", None)
     if name is None:
-        return Match(None, None, _count(baseline, shapes, fixed), goal)
+        return Match(None, None, count_weights(baseline, shapes, fixed), goal)
 
     def count(value: int) -> int | None:
         try:
-            return _count(baseline, shapes, {**fixed, name: value})
+            return count_weights(baseline, shapes, {**fixed, name: value})
         except Unsupported:
             return None
 
     found = _around(count, goal)
     if not found:
-        _count(baseline, shapes, {**fixed, name: 1})  # raises with the baseline's own reason
+        count_weights(baseline, shapes, {**fixed, name: 1})  # raises with the baseline's own reason
         raise Unsupported(f"no value of {name} suits {shapes}")
     value, weights = found[0]
     neighbour = found[1][0] if len(found) > 1 else None
     return Match(name, value, weights, goal, neighbour)
 
 
-def _count(baseline: type[nn.Module], shapes: Sequence[Shape], settings: dict[str, Any]) -> int:
+def count_weights(
+    baseline: type[nn.Module], shapes: Sequence[Shape], settings: Mapping[str, Any]
+) -> int:
+    """Trainable weights of a baseline over all ``shapes``.
+
+    Raises:
+        Unsupported: the baseline cannot have them.
+    """
     make = slot_maker(baseline, settings)
     return sum(count_parameters(make(*shape)) for shape in shapes)
 

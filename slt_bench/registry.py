@@ -13,6 +13,7 @@ import ast
 import hashlib
 import inspect
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -231,6 +232,17 @@ def settings_of(baseline: type[Any]) -> dict[str, Any]:
 def is_control(baseline: type[Any]) -> bool:
     """True for a baseline that says what structure is worth: ``control = True`` in its class."""
     return bool(getattr(baseline, "control", False))
+
+
+def without_controls() -> list[str]:
+    """The names of all baselines that are no controls; dense is one of them."""
+    return [name for name in entries("baselines") if not is_control(load_baseline(name))]
+
+
+def changed_settings(baseline: type[Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of ``settings`` that are not the baseline's defaults: what a record keeps."""
+    defaults = settings_of(baseline)
+    return {name: value for name, value in settings.items() if value != defaults.get(name)}
 
 
 def source_digest(cls: type[Any]) -> str:

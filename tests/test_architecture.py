@@ -26,6 +26,7 @@ LAYERS = [
     {"runner", "rehearsal", "suites", "timing"},
     {"planning", "engines", "conformance", "scaffold"},
     {"reporting", "progress", "listing", "estimate"},
+    {"advice"},
     {"commands"},
     {"cli"},
     {"__main__"},

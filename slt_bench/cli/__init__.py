@@ -45,6 +45,6 @@ def cli() -> None:
 
 for command in (
     *(records.list_command, trials.run, records.report, records.show),
-    *(timing.time_command, timing.compare, layers.check, layers.new),
+    *(timing.time_command, timing.compare, timing.advise, layers.check, layers.new),
 ):
     cli.add_command(command)

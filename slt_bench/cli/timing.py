@@ -1,4 +1,4 @@
-"""The verbs ``time`` and ``compare``."""
+"""The verbs ``time``, ``compare`` and ``advise``."""
 
 from __future__ import annotations
 
@@ -115,5 +115,63 @@ def compare(before: str, after: str, fail_if: Sequence[str], as_json: bool) -> i
         print_json(document)
     else:
         for line in verb.compare_lines(document):
+            click.echo(line)
+    return int(document["exit_code"])
+
+
+@click.command()
+@click.option(
+    "-b",
+    "--baseline",
+    "baselines",
+    multiple=True,
+    metavar="NAME|FILE.py[:CLASS]",
+    help="Baselines to judge (default: all that are no controls).",
+)
+@click.option("--shape", required=True, metavar="N|INxOUT", help="e.g. 1024 or 1024x4096.")
+@click.option("--batch", default="64", show_default=True, metavar="N", help="Vectors a call.")
+@click.option(
+    "--keep", required=True, metavar="SHARE", help="Weights at most, as a share of dense's: 0.1."
+)
+@click.option("--mode", default="forward", show_default=True, help=f"One of {', '.join(_MODES)}.")
+@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
+@click.option("--dtype", default="float32", show_default=True)
+@click.option("--threads", default="1", show_default=True, metavar="N|all")
+@click.option(
+    "--steps",
+    type=click.IntRange(1),
+    default=150,
+    show_default=True,
+    help="Time steps of mode sequence.",
+)
+@click.option("--compile", "compiled", is_flag=True, help="Through torch.compile.")
+@results_option
+@json_option
+def advise(**given: Any) -> int:
+    """Say which baselines fit a size and a budget, by the records of this machine.
+
+    Fastest first, with what training came to; what has not been measured, and the commands that
+    would measure it. It measures nothing itself.
+    """
+    from slt_bench.commands import advise as verb
+    from slt_bench.commands.cells import TimeRequest
+    from slt_bench.commands.values import open_store
+
+    request = TimeRequest(
+        baselines=words(given["baselines"]),
+        shapes=[given["shape"]],
+        batches=[given["batch"]],
+        modes=[given["mode"]],
+        devices=[given["device"]],
+        dtypes=[given["dtype"]],
+        threads=[given["threads"]],
+        steps=given["steps"],
+        compiled=given["compiled"],
+    )
+    document = verb.advise(request, given["keep"], open_store(given["results"]))
+    if given["as_json"]:
+        print_json(document)
+    else:
+        for line in verb.advise_lines(document):
             click.echo(line)
     return int(document["exit_code"])

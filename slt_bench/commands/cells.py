@@ -14,7 +14,7 @@ from slt_bench import matching, registry
 from slt_bench.commands.values import check_device
 from slt_bench.errors import UsageError, unknown
 from slt_bench.layers import Unsupported
-from slt_bench.timing.cell import MODES, Cell, Mode, shape_label
+from slt_bench.timing.cell import MODES, Cell, Mode, shape_label, slot_maps
 from slt_bench.timing.hardware import hardware_name, physical_cores
 from slt_bench.trial import DTYPES
 
@@ -98,11 +98,7 @@ def expand(request: TimeRequest) -> tuple[list[Cell], list[str]]:
 
 def _baselines(request: TimeRequest) -> list[str]:
     """Without dense, which is always there."""
-    names = list(request.baselines) or [
-        name
-        for name in registry.entries("baselines")
-        if not registry.is_control(registry.load_baseline(name))
-    ]
+    names = list(request.baselines) or registry.without_controls()
     for name in names:
         registry.load_baseline(name)
     return [name for name in dict.fromkeys(names) if name != "dense"]
@@ -147,16 +143,15 @@ def _settings(
     """What the size solver picked, and a line that says so."""
     if target is None:
         return {}, None
-    n, m = shape
-    maps = [(n, m, True)] if mode != "sequence" else [(n, m, False)] * 3
     where = f"match: {name} {shape_label(shape)} {mode}"
     try:
         with torch.device("meta"):  # only sizes count
-            match = matching.match_parameters(registry.load_baseline(name), maps, target)
+            match = matching.match_parameters(
+                registry.load_baseline(name), slot_maps(shape, mode), target
+            )
     except Unsupported as error:
         return {}, f"{where}: kept as it is: {error}"
     picked = "no size setting" if match.setting is None else f"{match.setting}={match.value}"
-    defaults = registry.settings_of(registry.load_baseline(name))
-    settings = {k: v for k, v in match.settings.items() if v != defaults.get(k)}
+    settings = registry.changed_settings(registry.load_baseline(name), match.settings)
     note = f"{picked}, {match.count:,} weights for {match.target:,} ({match.deviation:+.1%})"
     return settings, f"{where}: {note}"

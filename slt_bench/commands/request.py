@@ -87,11 +87,7 @@ def _suite_trials(request: Request) -> list[Trial]:
 
 
 def _matrix_trials(request: Request) -> list[Trial]:
-    baselines = list(request.baselines) or [
-        name
-        for name in registry.entries("baselines")
-        if not registry.is_control(registry.load_baseline(name))
-    ]
+    baselines = list(request.baselines) or registry.without_controls()
     tasks = list(request.tasks) or list(registry.entries("tasks"))
     settings, options = _parse_changes(request.changes, baselines, tasks)
     return matrix(

@@ -3,4 +3,6 @@
 ``outcomes`` looks up the records behind each row; ``published`` and ``summary`` turn them into one
 DataFrame with every number; ``columns`` and ``tables`` say how numbers are printed and which table
 shows what; ``pages`` adds where they come from; ``figures`` and ``rendering`` write the files.
+Of times: ``trained`` and ``joined`` put rows of training beside them, ``latency_figures`` draws
+them, and ``latency`` is their page.
 """

@@ -10,6 +10,8 @@ import pandas as pd
 
 from slt_bench.reporting import columns
 from slt_bench.reporting.columns import KEYS, NONE, ROW, Column, value_column
+from slt_bench.reporting.latency_figures import latency_figures
+from slt_bench.reporting.outcomes import store_outcomes
 from slt_bench.reporting.pages import Page, counted, software
 from slt_bench.reporting.published import Line
 from slt_bench.reporting.tables import Table, frame_of
@@ -56,11 +58,13 @@ def latency_page(store: Store, name: str) -> Page:
     ]
     records.sort(key=_order)
     tables: list[Table] = []
+    everything: list[Line] = []
     for _, group in groupby(records, key=_table_key):
         same = list(group)
         lines = [line for record in same for line in record_lines(record)]
-        _judge(lines)
+        judge(lines)
         tables.append(_latency(same, lines))
+        everything += lines
         if growth := growth_lines(lines):
             tables.append(_growth_table(same, growth))
     frames = [table.frame for table in tables if table.name.startswith("latency")]
@@ -77,6 +81,7 @@ def latency_page(store: Store, name: str) -> Page:
         provenance=tuple(provenance),
         summary=pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(),
         outcomes=(),
+        figures=lambda: latency_figures(everything, lambda: store_outcomes(store)),
     )
 
 
@@ -105,6 +110,7 @@ def record_lines(record: Record) -> list[Line]:
     protocol = trial.get("protocol")
     head: Line = {
         "label": row_label(trial),
+        "trial": trial,
         "n_in": trial["shape"][0],
         "n_out": trial["shape"][1],
         "batch": trial["batch"],
@@ -120,6 +126,7 @@ def record_lines(record: Record) -> list[Line]:
         "peak_bytes": facts["peak_bytes"],
         "multiply_adds": facts["call_multiply_adds"],
         "parameter_count": record["parameter_count"],
+        "match": facts["match"],
         "rounds": len(rounds),
         "protocol": protocol,
     }
@@ -156,7 +163,7 @@ def _measure(name: str, how: str, protocol: str | None) -> str:
     return MEASURES[name] + (" (eager)" if "eager" in how else "")
 
 
-def _judge(lines: Sequence[Line]) -> None:
+def judge(lines: Sequence[Line]) -> None:
     """Add the verdicts, corrected over all lines of a table; another protocol has none."""
     rivals = [line for line in lines if "ratio" in line and line["protocol"] is None]
     ratios = [
@@ -229,7 +236,7 @@ def _digits(value: float) -> str:
     return f"{value:.{max(0, 2 - len(str(int(value))) + 1)}f}"
 
 
-def _ratio(line: Line) -> str:
+def ratio_text(line: Line) -> str:
     if line["ratio"] is None:
         return NONE
     low, high = line["ratio_low"], line["ratio_high"]
@@ -260,7 +267,7 @@ LATENCY = (
     value_column("lowest", "lowest", duration),
     value_column("median", "median", duration),
     value_column("highest", "highest", duration),
-    Column("ratio to dense", ("ratio", "ratio_low", "ratio_high", "p_value"), _ratio),
+    Column("ratio to dense", ("ratio", "ratio_low", "ratio_high", "p_value"), ratio_text),
     Column("verdict", ("verdict", "noisy"), _verdict, "left"),
     value_column("over floor", "over_floor", lambda v: NONE if v is None else _digits(v)),
     value_column("peak memory", "peak_bytes", memory),

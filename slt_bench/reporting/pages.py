@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ from slt_bench.reporting.tables import Table, make_tables
 from slt_bench.store import Store
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from slt_bench.suites import Suite
 
 #: The comparisons that ``--against`` chooses from.
@@ -28,7 +30,8 @@ AGAINST = ("published", "dense", "floor")
 class Page:
     """The tables of a suite, or of a store, with what is known of where their numbers come from.
 
-    ``markdown_folder``: where in the reports folder its Markdown stands.
+    ``markdown_folder``: where in the reports folder its Markdown stands. ``figures``: draws the
+    page's own figures, each with its name; None: those of its outcomes.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Page:
     outcomes: tuple[Outcome, ...] = field(repr=False)
     verdicts: tuple[dict[str, Any], ...] = ()
     markdown_folder: str = "tables"
+    figures: Callable[[], Iterator[tuple[str, Figure]]] | None = field(default=None, repr=False)
 
 
 def suite_page(

@@ -90,11 +90,7 @@ class Row:
     def existing_baselines(self) -> list[str]:
         """Its baselines that are installed; "every" one is imported, to leave the controls out."""
         if EVERY in self.baselines:
-            return [
-                name
-                for name in registry.entries("baselines")
-                if not registry.is_control(registry.load_baseline(name))
-            ]
+            return registry.without_controls()
         return [name for name in self.baselines if not is_missing("baselines", name)]
 
     def floor_of(self, task: str) -> str:

@@ -97,6 +97,12 @@ class Cell:
         return registry.load_baseline(self.baseline_source or self.baseline)
 
 
+def slot_maps(shape: tuple[int, int], mode: Mode) -> list[tuple[int, int, bool]]:
+    """(in_features, out_features, bias) of each map that a baseline fills in a cell: the layer, or
+    in mode ``sequence`` the GRU's three recurrent maps."""
+    return [(*shape, False)] * 3 if mode == "sequence" else [(*shape, True)]
+
+
 def row_label(identity: Mapping[str, Any]) -> str:
     """The layer of a cell: its baseline and what differs from the defaults."""
     settings = " ".join(f"{name}={value}" for name, value in identity["settings"].items())

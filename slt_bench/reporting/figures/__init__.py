@@ -1,4 +1,4 @@
-"""Figures of a page, drawn from its outcomes: which ones, what the records hold decides.
+"""Figures of a page, its own or drawn from its outcomes: which ones, what the records hold decides.
 
 * ``accuracy_<task>``: the metric against the number of weights, a point a row.
 * ``sizes_<task>``: the same as a curve for each structure, where rows differ in hidden size.
@@ -43,6 +43,9 @@ def draw_figures(page: Page, folder: Path) -> list[Path]:
 
 def figures_of(page: Page) -> Iterator[tuple[str, Figure]]:
     """Each figure that the page has records for, by its name."""
+    if page.figures is not None:
+        yield from page.figures()
+        return
     finished = [outcome for outcome in page.outcomes if outcome.records]
     for task in dict.fromkeys(outcome.task for outcome in finished):
         rows = [outcome for outcome in finished if outcome.task == task]
