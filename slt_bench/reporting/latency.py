@@ -304,6 +304,8 @@ def _latency(records: Sequence[Record], lines: Sequence[Line]) -> Table:
     one_process = any(line.get("protocol") for line in lines)
     middle = (MEASURE,) if len(kinds) > 1 or one_process else ()
     note = f"{NOTE} {ONE_PROCESS_NOTE}" if one_process else NOTE
+    full = [record for record in records if "protocol" not in record["trial"]]
+    how = command(full) if full else BENCHMARKS
     notes = [
         f"{line['label']} {_shape(line)} batch {line['batch']}: {line[name]}"
         for name in ("message", "noisy")
@@ -313,7 +315,7 @@ def _latency(records: Sequence[Record], lines: Sequence[Line]) -> Table:
     return Table(
         name=f"latency_{_name(records)}",
         title=_title(records),
-        caption=f"{_where(records)} {note} To measure: {command(records)}",
+        caption=f"{_where(full or records)} {note} To measure: {how}",
         frame=frame_of(lines, names),
         columns=(ROW, SHAPE, BATCH, *middle, *LATENCY),
         notes=tuple(dict.fromkeys(notes)),
@@ -354,7 +356,6 @@ def _where(records: Sequence[Record]) -> str:
     """Device, clocks, versions, threads and rounds, as the records have them."""
     trial = records[0]["trial"]
     done = [record for record in records if record["status"] == "done"]
-    done = _full(done) or done
     if not done:
         return f"{trial['hardware']}. Nothing could be timed."
     facts = done[0]["provenance"]
@@ -377,16 +378,8 @@ def _switch(value: bool | None) -> str:
     return "unknown" if value is None else "on" if value else "off"
 
 
-def _full(records: Sequence[Record]) -> list[Record]:
-    """Those by the full protocol."""
-    return [record for record in records if "protocol" not in record["trial"]]
-
-
 def command(records: Sequence[Record]) -> str:
-    """The command line that measures these rows, or those by the full protocol among them."""
-    records = _full(records)
-    if not records:
-        return BENCHMARKS
+    """The command line that measures these rows."""
     trials = [record["trial"] for record in records]
     first = trials[0]
 

@@ -10,6 +10,8 @@
 ``jobs``, ``worker``  a fresh process for each measurement
 ``noise``, ``gpu``    what other processes took; the state of a GPU
 ``session``           rounds of paired measurements, and their records
+``records``           what every record of a cell holds
+``turns``             the other protocol: ways in turns in one process, by processor time
 ``statistics``        ratios to dense, verdicts, changes, growth with size: pure functions
 ====================  =========================================================================
 """

@@ -18,7 +18,7 @@ from slt_bench.store import SCHEMA, Record
 from slt_bench.timing import jobs
 from slt_bench.timing.cell import Cell
 from slt_bench.timing.check import check
-from slt_bench.timing.floor import Rates
+from slt_bench.timing.floor import Rates, measure_rates
 from slt_bench.timing.functions import Measured, prepare
 from slt_bench.timing.records import cell_facts, cell_provenance
 from slt_bench.timing.sampling import Protocol, warm_up
@@ -45,7 +45,7 @@ class OneProcess:
         Raises:
             Unsupported: the baseline cannot have these sizes.
         """
-        facts = self._job(jobs.facts, cell)
+        facts = self._facts(cell)
         threads = torch.get_num_threads()
         torch.set_num_threads(cell.threads)
         try:
@@ -94,11 +94,12 @@ class OneProcess:
     def _rates(self, cell: Cell) -> Rates:
         machine = (cell.device, cell.threads, cell.dtype)
         if machine not in self.rates:
-            self.rates[machine] = self._job(jobs.rates, *machine, _QUICK)["rates"]
+            self.rates[machine] = measure_rates(*machine, _QUICK)
         return self.rates[machine]
 
-    def _job(self, job: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
-        found = self.worker.run(job, *arguments)
+    def _facts(self, cell: Cell) -> dict[str, Any]:
+        """In a fresh process, which may limit its memory."""
+        found = self.worker.run(jobs.facts, cell)
         if found["status"] == "unsupported":
             raise Unsupported(found["message"])
         assert found["status"] == "done", found["message"]

@@ -16,7 +16,7 @@ import pytest
 import torch
 from measuring import Comparison
 from peers import ButterflyFastfood, Conv1dWavelet, EinsumTensorTrain
-from torch import nn
+from torch import Tensor, nn
 from ways import gru, iteration, layer_step, nn_gru, without_kernels
 
 from slt_bench.registry import load_baseline
@@ -28,7 +28,6 @@ N, BATCH = 1024, 64
 STEPS, SEQUENCES, HIDDEN = 30, 50, 512
 #: Seconds that a compiler may take.
 PATIENCE = 60
-COMPILED_STEPS = 5
 
 
 def tried(way: str, instead: str, why: str) -> dict[str, str]:
@@ -129,79 +128,69 @@ def test_wavelet_gru(compare: Any) -> None:
     compare(Comparison("GRU with wavelet maps, ways to run it", sizes, ways, tried=rows))
 
 
-@pytest.mark.filterwarnings("ignore")  # torch no longer advises to trace
-def test_loops(compare: Any) -> None:
+@pytest.mark.filterwarnings("ignore")  # of torch's own tools
+def test_loops(compare: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dense GRU by what others offer for a loop over time."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # an empty one
     torch.manual_seed(0)
     ours, loop, library = "our dense GRU", "plain loop", "nn.GRU"
-    trace = "plain loop, torch.jit.trace"
-    x = torch.randn(SEQUENCES, STEPS, 2)
-    start = time.perf_counter()
-    traced = _iteration(lambda model: torch.jit.trace(model, x), STEPS)
-    traced()
-    traced()
-    setup = {trace: time.perf_counter() - start}
+    trace, compiled = "plain loop, torch.jit.trace", "plain loop over a step by torch.compile"
     ways = {
         ours: iteration(gru(2, HIDDEN), STEPS, SEQUENCES),
         loop: iteration(gru(2, HIDDEN, strategy="eager"), STEPS, SEQUENCES),
-        trace: traced,
         library: iteration(nn_gru(2, HIDDEN), STEPS, SEQUENCES),
     }
+    x = torch.randn(SEQUENCES, STEPS, 2)
+    tools = {trace: lambda model: torch.jit.trace(model, x), compiled: CompiledStep}
+    setup: dict[str, float] = {}
+    missing: dict[str, str] = {}
+    for name, make in tools.items():
+        start = time.perf_counter()
+        try:
+            with at_most(PATIENCE):
+                way = transformed(make)
+                way()
+                way()
+        except TimeoutError:
+            missing[name] = f"not ready after {PATIENCE} s"
+        except Exception as error:  # a compiler that is missing or fails says so in many ways
+            missing[name] = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        else:
+            ways[name] = way
+            setup[name] = time.perf_counter() - start
     rows = [
         tried(loop, ours, "a dozen operators a step, each with a node of the graph"),
         tried(trace, ours, "the same operators, unrolled"),
+        tried(compiled, ours, "the products stay single calls; only what is elementwise is joined"),
         tried(library, ours, "a product a step for each weight gradient"),
     ]
     sizes = {"steps": STEPS, "batch": SEQUENCES, "hidden": HIDDEN}
-    compare(Comparison("dense GRU, ways to run it", sizes, ways, tried=rows, setup_seconds=setup))
+    group = "dense GRU, ways to run it"
+    compare(Comparison(group, sizes, ways, tried=rows, setup_seconds=setup, missing=missing))
 
 
-@pytest.mark.filterwarnings("ignore")  # of torch's own compiler
-def test_compiled_loop(compare: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The plain loop under torch.compile, over few steps, all of which it unrolls."""
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # an empty one
-    torch.manual_seed(0)
-    ours, loop, compiled = "our dense GRU", "plain loop", "plain loop, torch.compile"
-    steps = COMPILED_STEPS
-    ways = {
-        ours: iteration(gru(2, HIDDEN), steps, SEQUENCES),
-        loop: iteration(gru(2, HIDDEN, strategy="eager"), steps, SEQUENCES),
-    }
-    setup: dict[str, float] = {}
-    missing: dict[str, str] = {}
-    start = time.perf_counter()
-    try:
-        with at_most(PATIENCE):
-            way = _iteration(torch.compile, steps)
-            way()
-            way()
-    except TimeoutError:
-        missing[compiled] = f"not ready after {PATIENCE} s"
-    except Exception as error:  # a compiler that is missing or fails says so in many ways
-        missing[compiled] = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-    else:
-        ways[compiled] = way
-        setup[compiled] = time.perf_counter() - start
-    rows = [
-        tried(
-            compiled,
-            ours,
-            "the products stay single calls, only what is elementwise is joined; the time to "
-            "compile grows with the steps, and every length is compiled anew",
-        )
-    ]
-    sizes = {"steps": steps, "batch": SEQUENCES, "hidden": HIDDEN}
-    group = "dense GRU, few steps"
-    compare(
-        Comparison(group, sizes, ways, tried=rows, setup_seconds=setup, missing=missing, turns=15)
-    )
+class CompiledStep(nn.Module):
+    """A loop over a step that is compiled once; all steps at once would be unrolled."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.step = torch.compile(model)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        h = x.new_zeros(len(x), HIDDEN)
+        states = []
+        for x_t in x.split(1, 1):
+            _, h = self.step(x_t, h)
+            states.append(h)
+        return torch.stack(states, 1), h
 
 
-def _iteration(transform: Callable[[nn.Module], Any], steps: int) -> Way:
-    model = gru(2, HIDDEN, strategy="eager")
-    cell = Cell("dense", {}, (HIDDEN, HIDDEN), SEQUENCES, "sequence", steps=steps)
-    x, target = torch.randn(SEQUENCES, steps, 2), torch.randn(SEQUENCES, HIDDEN)
-    return assemble(cell, transform(model), [x, target]).call
+def transformed(make: Callable[[nn.Module], Any]) -> Way:
+    """A training iteration of a plain loop that ``make`` has changed."""
+    cell = Cell("dense", {}, (HIDDEN, HIDDEN), SEQUENCES, "sequence", steps=STEPS)
+    x, target = torch.randn(SEQUENCES, STEPS, 2), torch.randn(SEQUENCES, HIDDEN)
+    return assemble(cell, make(gru(2, HIDDEN, strategy="eager")), [x, target]).call
 
 
 @contextmanager

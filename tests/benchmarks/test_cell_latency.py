@@ -69,6 +69,7 @@ def test_latency(
         hardware=hardware_name(device),
         steps=STEPS if mode == "sequence" else None,
     )
+    benchmark.group = f"{mode}, n = {n}, batch {BATCH}, {device}"
     try:
         benchmark.extra_info["record"] = one_process.time(cell, benchmark)
     except Unsupported as error:
