@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -362,8 +362,25 @@ def _where(records: Sequence[Record]) -> str:
         parts.append(f"{clock:g} MHz")
     rounds = sorted({len(record["timing"]["rounds"]) for record in done})
     parts.append(f"torch {facts['torch']}")
+    parts += _kernels(done)
     parts.append(f"threads {trial['threads']}")
-    return f"{'; '.join(parts)}; rounds {', '.join(map(str, rounds))}."
+    parts.append(f"rounds {', '.join(map(str, rounds))}")
+    if caps := " or ".join(f"{cap:g}" for cap in sorted(set(map(_cap, _full(done))))):
+        parts.append(f"samples of up to {caps} s a process")
+    return f"{'; '.join(parts)}."
+
+
+def _kernels(records: Sequence[Record]) -> list[str]:
+    """By what the compiled kernels were built, or that there were none."""
+    known = [k for r in records if isinstance(k := r["provenance"].get("kernels"), dict)]
+    return list(
+        dict.fromkeys(
+            f"kernels for {k['instruction_set']} by {k['compiler']}"
+            if k["enabled"] and k["compiler"]
+            else "no kernels (SLT_BENCH_KERNELS=0, or no C compiler)"
+            for k in known
+        )
+    )
 
 
 def _switch(value: bool | None) -> str:
@@ -376,20 +393,47 @@ def _full(records: Sequence[Record]) -> list[Record]:
 
 
 def command(records: Sequence[Record]) -> str:
-    """The command line that measures these rows, or those by the full protocol among them."""
+    """The command lines that measure these rows, or those by the full protocol among them.
+
+    One for each budget that layers were sized to.
+    """
     records = _full(records)
     if not records:
         return BENCHMARKS
+    budgets = dict.fromkeys(_match(r) for r in records if not _is_dense(r)) or {None: None}
+    return "; ".join(
+        _command([r for r in records if _is_dense(r) or _match(r) == budget], budget)
+        for budget in budgets
+    )
+
+
+def _cap(record: Record) -> float:
+    """Records that do not say are of before it was chosen: 10 s."""
+    return float(record["timing"].get("sampling", {"cap": 10.0})["cap"])
+
+
+def _is_dense(record: Record) -> bool:
+    return bool(record["trial"]["baseline"] == "dense")
+
+
+def _match(record: Record) -> str | None:
+    found: str | None = record.get("facts", {}).get("match")
+    return found
+
+
+def _command(records: Sequence[Record], budget: str | None) -> str:
+    rivals = [r for r in records if not _is_dense(r)]
+    records = rivals or records
     trials = [record["trial"] for record in records]
     first = trials[0]
 
-    def listed(values: list[Any]) -> str:
+    def listed(values: Iterable[Any]) -> str:
         return ",".join(dict.fromkeys(map(str, values)))
 
-    baselines = listed([t["baseline"] for t in trials if t["baseline"] != "dense"])
-    words = ["slt-bench time", f"-b {baselines}" if baselines else "-b dense"]
-    words.append(f"--shapes {listed([shape_label(t['shape']) for t in trials])}")
-    words.append(f"--batch {listed([t['batch'] for t in trials])} --mode {first['mode']}")
+    names = [r.get("facts", {}).get("reference") or r["trial"]["baseline"] for r in rivals]
+    words = ["slt-bench time", f"-b {listed(names) or 'dense'}"]
+    words.append(f"--shapes {listed(shape_label(t['shape']) for t in trials)}")
+    words.append(f"--batch {listed(t['batch'] for t in trials)} --mode {first['mode']}")
     if first["device"] != "cpu":
         words.append(f"--device {first['device']}")
     if first["dtype"] != "float32":
@@ -399,9 +443,12 @@ def command(records: Sequence[Record]) -> str:
         words.append(f"--steps {first['steps']}")
     if first.get("compiled"):
         words.append("--compile")
+    if budget:
+        words.append(f"--match-parameters {budget}")
     done = [record for record in records if record["status"] == "done"]
-    if match := next((r["facts"]["match"] for r in done if r["facts"].get("match")), None):
-        words.append(f"--match-parameters {match}")
     if done:
         words.append(f"--rounds {max(len(record['timing']['rounds']) for record in done)}")
+        words.append(f"--cap {max(map(_cap, done)):g}s")
+    if any(record["timing"]["noisy"] for record in done):
+        words.append("--allow-noisy")
     return " ".join(words)
