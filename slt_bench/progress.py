@@ -1,8 +1,9 @@
-"""What a run shows while it works: bars on a terminal, else one plain line a finished trial."""
+"""What a run or a timing shows while it works: bars on a terminal, else plain lines."""
 
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime, timedelta
 from textwrap import shorten
 from types import TracebackType
 from typing import Self
@@ -18,7 +19,9 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from slt_bench.reporting.published import duration
 from slt_bench.runner import Ending
+from slt_bench.timing.session import Watcher
 from slt_bench.trial import Trial
 
 
@@ -94,3 +97,76 @@ class Watch:
             self.display.console.print(line, highlight=False, markup=False)
         else:
             print(line, file=sys.stderr, flush=True)
+
+
+class TimeWatch(Watcher):
+    """Says on standard error how a timing goes on; use it as a context manager.
+
+    The bar is drawn between two processes only: what is measured has the machine to itself.
+    """
+
+    def __init__(self) -> None:
+        self.display: Progress | None = None
+        self.bar: TaskID | None = None
+        self.begun = 0
+        if sys.stderr.isatty():
+            self.display = Progress(
+                TextColumn("{task.fields[phase]}", markup=False),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("{task.description}", markup=False),
+                console=Console(stderr=True),
+                auto_refresh=False,
+                transient=True,
+            )
+
+    def __enter__(self) -> Self:
+        if self.display:
+            self.display.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.display:
+            self.display.stop()
+
+    def say(self, text: str) -> None:
+        if self.display:
+            self.display.console.print(text, highlight=False, markup=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def resumed(self, complete: int, rounds: int, finished: str) -> None:
+        after = f"round {complete} of {rounds}" if complete else "the facts"
+        age = ""
+        if finished:
+            since = datetime.now(UTC) - datetime.fromisoformat(finished)
+            age = f", measured {duration(since.total_seconds())} ago"
+        self.say(f"going on after {after}{age}")
+
+    def began(self, phase: str, processes: int) -> None:
+        if self.display:
+            if self.bar is not None:
+                self.display.remove_task(self.bar)
+            self.bar = self.display.add_task("", total=processes, phase=phase)
+            self.begun = 0
+        elif phase == "facts":
+            self.say(f"facts: {processes} processes")
+
+    def process(self, label: str) -> None:
+        if self.display and self.bar is not None:
+            self.display.update(self.bar, description=label, completed=self.begun)
+            self.display.refresh()
+            self.begun += 1
+
+    def ended(self, phase: str, seconds: float, remaining: float | None) -> None:
+        rest = ""
+        if remaining:
+            end = datetime.now() + timedelta(seconds=remaining)
+            rest = f"; about {duration(remaining)} to go, until {end:%H:%M}"
+        self.say(f"{phase}: {duration(seconds)}{rest}")

@@ -55,7 +55,7 @@ def provenance(
 def environment(device: torch.device) -> dict[str, Any]:
     """Versions, commit, machine and load; ``finished`` is the time in UTC."""
     return {
-        "finished": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "finished": utc_now(),
         "version": slt_bench.__version__,
         **commit(),
         "python": platform.python_version(),
@@ -66,6 +66,11 @@ def environment(device: torch.device) -> dict[str, Any]:
         "device": device.type,
         "gpu": gpu(device),
     }
+
+
+def utc_now() -> str:
+    """``2026-01-31T23:59:59Z``."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def source_digests(trial: Trial) -> dict[str, str]:

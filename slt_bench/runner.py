@@ -127,7 +127,7 @@ def attempt(
     """
     path = store.checkpoint(trial.key)
     try:
-        _keep_out_of_git(store.checkpoints)
+        store.make_checkpoints()
         start = clock()
         checkpoint = checkpoint_of(trial, store, checkpoint_seconds)
         built = build(trial, data)
@@ -189,13 +189,6 @@ def one_line(error: BaseException) -> str:
     """The error's type and the first line of what it says."""
     text = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _keep_out_of_git(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    ignore = folder / ".gitignore"
-    if not ignore.exists():
-        ignore.write_text("*\n")
 
 
 def _record(trial: Trial, built: Built, state: State, device: torch.device) -> Record:

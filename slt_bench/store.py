@@ -69,6 +69,13 @@ class Store:
     def weights(self, key: str) -> Path:
         return self.checkpoints / f"{key}.safetensors"
 
+    def make_checkpoints(self) -> None:
+        """Make the folder of the checkpoints, and keep it out of git."""
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        ignore = self.checkpoints / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n")
+
     def publish(self, record: Record) -> Path:
         """Write a finished record, whole or not at all; a failure of the same key goes away."""
         path = self.path(record["trial"], record["key"])

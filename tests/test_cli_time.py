@@ -8,16 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from timing_records import make_cell, make_record
+from timing_sessions import LAYERS, QUICK, FakeWorker, own_locks  # noqa: F401 - a fixture for all
 
 from slt_bench import running
 from slt_bench.cli import main
 from slt_bench.commands import time as verb
 from slt_bench.store import Store
-from slt_bench.timing import noise
-from slt_bench.timing.sampling import Protocol
+from slt_bench.timing import noise, session
 
-LAYERS = Path(__file__).parent / "plugins" / "timed_layers.py"
-QUICK = Protocol(warm_up_seconds=0.0, samples=3, seconds=0.0, spread=1e9, cap=0.01, window=0.01)
 SMALL = ["time", "-b", "low_rank", "--shapes", "16", "--batch", "4", "--rounds", "7"]
 
 
@@ -76,11 +74,21 @@ def test_dense_and_its_copy_are_in_every_group(cli):
 
 
 def test_the_default_grid_is_small_and_reaches_far(cli):
-    rows = dry(cli)["rows"]
+    document = dry(cli)
+    rows = document["rows"]
     assert len(rows) <= 60
+    assert 0 < document["seconds"]["least"] < document["seconds"]["most"] < 1800
     sizes = {row["shape"][0] for row in rows}
     assert {256, 65536} <= sizes
     assert len(sizes) >= 3
+
+
+def test_a_dry_run_says_how_long_it_takes(cli):
+    small = ["-b", "low_rank", "--shapes", "8", "--rounds", "10"]
+    out = cli("time", "--dry-run", *small)[1].splitlines()[-1]
+    assert out.startswith("3 cells, 10 rounds: ")
+    quick, slow = (dry(cli, *small, "--cap", cap)["seconds"]["most"] for cap in ("1s", "10s"))
+    assert slow - quick == pytest.approx(3 * 10 * 9)
 
 
 def test_sizes_are_matched_and_the_pick_is_told(cli):
@@ -114,7 +122,9 @@ def test_a_run_leaves_records_and_tables(cli, monkeypatch):
     monkeypatch.setattr(noise.Meter, "others", lambda self: 0.0)
     code, out, err = cli(*SMALL, "-b", f"{LAYERS}:Refusing", "--allow-noisy", "--results", "r")
     assert code == 0, err
-    assert "round 7 of 7: 3 processes" in err
+    assert "round 6 of 7: " in err
+    assert "round 7 of 7: " in err
+    assert err.startswith("4 cells, 7 rounds: ")
     assert "times dense" in out
     assert "Refusing 16 batch 4 forward: unsupported: 16 -> 16: no size is good enough" in out
     records = list(Store("r").records("time"))
@@ -131,6 +141,20 @@ def test_a_run_leaves_records_and_tables(cli, monkeypatch):
     code, out, _ = cli("compare", "r", "r", "--fail-if", "worse")
     assert code == 0
     assert "2 rows" in out
+
+
+def test_it_stops_and_goes_on(cli, monkeypatch):
+    FakeWorker.reset()
+    monkeypatch.setattr(session, "Worker", FakeWorker)
+    monkeypatch.setattr(verb, "Protocol", lambda: QUICK)
+    monkeypatch.setattr(noise.Meter, "others", lambda self: 0.0)
+    code, out, err = cli(*SMALL, "--stop-after", "1", "--results", "r")
+    assert code == 4
+    assert "stopped after round 1 of 7: the same command goes on from here" in out
+    code, out, err = cli(*SMALL, "--stop-after", "1", "--results", "r")
+    assert code == 4
+    assert "going on after round 1 of 7, measured " in err
+    assert not list(Store("r").records("time"))
 
 
 def planted(folder, factor):
@@ -159,9 +183,16 @@ def test_a_planted_slow_down_of_a_fifth_is_worse(cli, tmp_path):
 
 
 def test_stores_without_a_cell_in_common_cannot_be_compared(cli, tmp_path):
+    (tmp_path / "nothing").mkdir()
     code, _, err = cli("compare", planted(tmp_path / "a", 1.0), tmp_path / "nothing")
     assert code == 2
     assert "no timed cell is in both" in err
+    code, _, err = cli("compare", tmp_path / "a", tmp_path / "b")
+    assert code == 2
+    assert "neither a folder nor a revision" in err or "from a git checkout" in err
+    code, _, err = cli("compare", tmp_path / "a", tmp_path / "a", "--rounds", "9", "--compile")
+    assert code == 2
+    assert "--rounds, --compile: only git revisions are measured" in err
     code, _, err = cli("compare", tmp_path / "a", tmp_path / "a", "--fail-if", "worst")
     assert code == 2
     assert "did you mean 'worse'" in err

@@ -87,11 +87,21 @@ def test_the_caption_says_where_and_how(store):
 
 def test_the_command_has_what_is_not_a_default(tmp_path):
     cell = make_cell(mode="sequence", steps=7, threads=2, dtype="float64", compiled=True)
-    record = make_record(cell, [1.0, 1.0], [1.0, 1.0], match="0.1")
-    assert command([record]) == (
+    record = make_record(cell, [1.0, 1.0], [1.0, 1.0], match="0.1", noisy=["a neighbour"])
+    record["timing"]["sampling"] = {"cap": 2.5}
+    matched = (
         "slt-bench time -b low_rank --shapes 256 --batch 8 --mode sequence --dtype float64 "
-        "--threads 2 --steps 7 --compile --match-parameters 0.1 --rounds 2"
+        "--threads 2 --steps 7 --compile --match-parameters 0.1 --rounds 2 --cap 2.5s "
+        "--allow-noisy"
     )
+    assert command([record]) == matched
+    own = make_record(make_cell("Mine", 512), [1.0] * 10, [1.0] * 10, reference="mine.py:Mine")
+    dense = make_record(make_cell("dense", 512), [1.0] * 10)
+    assert command([dense, record, own]) == (
+        f"{matched}; slt-bench time -b mine.py:Mine --shapes 512 --batch 8 --mode forward "
+        "--threads 1 --rounds 10 --cap 10s"
+    )
+    assert command([dense]).startswith("slt-bench time -b dense --shapes 512 ")
 
 
 @pytest.mark.parametrize("format", ["md", "tex", "html", "csv"])

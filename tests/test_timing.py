@@ -194,7 +194,7 @@ def test_the_warm_up_has_its_calls_and_its_time():
 def test_the_protocol_is_the_published_one():
     assert dataclasses.asdict(Protocol()) == {
         "warm_up_calls": 3, "warm_up_seconds": 0.025, "samples": 30, "seconds": 0.5,
-        "spread": 0.02, "cap": 10.0, "window": 2.0,
+        "spread": 0.02, "cap": 3.0, "window": 2.0,
     }  # fmt: skip
 
 

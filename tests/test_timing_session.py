@@ -7,27 +7,21 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from timing_sessions import (  # noqa: F401 - a fixture for all
+    PLAN,
+    QUICK,
+    FakeWorker,
+    cell,
+    own_locks,
+    quiet,
+)
 
 from slt_bench.store import Store
 from slt_bench.timing import gpu, noise, session
-from slt_bench.timing.cell import Cell
-from slt_bench.timing.floor import Rates
-from slt_bench.timing.sampling import Protocol
-from slt_bench.timing.session import Plan, measure
+from slt_bench.timing.session import Stopped, measure
 from slt_bench.timing.worker import Worker
-
-LAYERS = Path(__file__).parent / "plugins" / "timed_layers.py"
-QUICK = Protocol(warm_up_seconds=0.0, samples=3, seconds=0.0, spread=1e9, cap=0.01, window=0.01)
-PLAN = Plan(rounds=2, patience=0.0, allow_noisy=True, protocol=QUICK)
-
-
-def cell(baseline="dense", **more):
-    source = f"{LAYERS}:{baseline}" if baseline[0].isupper() else ""
-    values = {"settings": {}, "shape": (16, 16), "batch": 4, "mode": "forward", **more}
-    return Cell(baseline, baseline_source=source, **values)
 
 
 def pid():
@@ -97,16 +91,9 @@ class TestLoad:
         plan = dataclasses.replace(
             PLAN, allow_noisy=False, protocol=dataclasses.replace(QUICK, window=0.5)
         )
-        said = []
         with pytest.raises(noise.Noisy, match=r"other processes used \d+% of the cores' time in"):
-            measure([cell(), cell(copy=True)], Store(tmp_path), plan, said.append)
+            measure([cell(), cell(copy=True)], Store(tmp_path), plan)
         assert not list(tmp_path.rglob("*.json"))
-
-
-def quiet(monkeypatch, shares):
-    """Let the machine be as busy as ``shares`` say, one a reading."""
-    left = iter(shares)
-    monkeypatch.setattr(noise.Meter, "others", lambda self: next(left))
 
 
 def test_it_waits_for_quiet(monkeypatch):
@@ -140,35 +127,9 @@ def test_reasons_are_given_in_words():
 
 @pytest.fixture
 def fake_worker(monkeypatch):
-    """A worker that measures nothing; yields the cells in the order in which they were asked for.
-
-    The copy of dense is slower in the second round than in the first.
-    """
-    asked = []
-
-    class Fake(Worker):
-        used = 0.0
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-        def run(self, job, *arguments):
-            if job is session.jobs.rates:
-                return {"status": "done", "rates": Rates({1: 1.0}, 1.0)}
-            if job is session.jobs.facts:
-                names = ("parameter_count", "parameter_bytes", "multiply_adds", "moved_bytes",
-                         "call_multiply_adds", "peak_bytes", "predicted_bytes")  # fmt: skip
-                return {"status": "done", "settings": {}, **dict.fromkeys(names, 1)}
-            asked.append(arguments[0])
-            late = asked[-1].copy and len(asked) > 2
-            measures = {"call": {"median": 1.5 if late else 1.0}}
-            return {"status": "done", "measures": measures, "setup_ms": 1.0, "strategy": None}
-
-    monkeypatch.setattr(session, "Worker", Fake)
-    return asked
+    FakeWorker.reset()
+    monkeypatch.setattr(session, "Worker", FakeWorker)
+    return FakeWorker
 
 
 def test_a_noisy_row_is_not_published(monkeypatch, tmp_path, fake_worker):
@@ -202,6 +163,8 @@ def rows(tmp_path_factory):
         cell("Grasping"), cell(mode="training"), cell("Penalised", mode="training"),
         cell("dense", shape=(2**20, 2**20)), cell("low_rank", shape=(24, 24)),
     ]  # fmt: skip
+    with pytest.raises(Stopped):  # so that the state has been written and read
+        measure(cells, store, dataclasses.replace(PLAN, stop_after=1))
     return store, {row.cell.key: row for row in measure(cells, store, PLAN)}
 
 
@@ -213,6 +176,8 @@ def test_every_round_pairs_a_rival_with_dense(rows):
     assert all(len(r["measures"]["call"]["samples"]) for r in rival["timing"]["rounds"])
     assert store.read(rival["trial"], rival["key"]) == rival
     assert [r["round"] for r in rival["timing"]["rounds"]] == [1, 2]
+    assert [r["round"] for r in dense["timing"]["rounds"]] == [1, 2]
+    assert not list(store.checkpoints.glob("*.json"))
 
 
 def test_a_record_says_what_was_timed_and_where(rows):
@@ -224,7 +189,11 @@ def test_a_record_says_what_was_timed_and_where(rows):
     assert record["facts"]["floor_seconds"] > 0
     assert {"processor", "governor", "load", "threads", "commit", "torch", "caches", "turbo",
             "smt", "physical_cores"} <= record["provenance"].keys()  # fmt: skip
-    assert record["timing"]["rounds"][0]["reference"] == "dense matrix"
+    first, last = record["timing"]["rounds"]
+    assert first["reference"] == "dense matrix"
+    assert first["finished"] <= last["finished"] == record["provenance"]["finished"]
+    assert record["timing"]["sampling"] == dataclasses.asdict(QUICK)
+    assert (record["provenance"]["device"], record["provenance"]["threads"]) == ("cpu", 1)
 
 
 def test_what_cannot_be_timed_is_a_row_that_says_so(rows):
@@ -257,7 +226,7 @@ def test_the_order_within_a_round_is_shuffled(tmp_path, fake_worker):
         for name, copy in (("dense", False), ("dense", True), ("low_rank", False))
     ]
     measure(cells, Store(tmp_path), dataclasses.replace(PLAN, rounds=8))
-    rounds = [fake_worker[i : i + 9] for i in range(0, 72, 9)]
+    rounds = [fake_worker.asked[i : i + 9] for i in range(0, 72, 9)]
     assert all({c.key for c in one} == {c.key for c in cells} for one in rounds)
     for one in rounds:  # a group stays together
         groups = [c.shape for c in one]

@@ -14,7 +14,7 @@ from slt_bench.reporting import latency
 from slt_bench.reporting.outcomes import Outcome
 from slt_bench.store import Record
 from slt_bench.timing.cell import row_label, shape_label
-from slt_bench.timing.session import DETERMINED
+from slt_bench.timing.rows import DETERMINED
 from slt_bench.timing.statistics import ROUNDS_FOR_VERDICT
 from slt_bench.trial import BUDGETS
 

@@ -18,8 +18,9 @@ from slt_bench.timing.cell import MODES, Cell, Mode, shape_label, slot_maps
 from slt_bench.timing.hardware import hardware_name, physical_cores
 from slt_bench.trial import DTYPES
 
-#: The default grid has at most so many cells: it ends within half an hour.
-MOST_CELLS = 60
+#: The default grid has at most so many cells: ten rounds of them end within half an hour, even
+#: where every process goes on up to its cap.
+MOST_CELLS = 45
 _BATCH = 64
 _STEPS = 150
 #: Grids from large to small; the first that has at most MOST_CELLS cells is the default.

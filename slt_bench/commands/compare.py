@@ -2,17 +2,77 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import get_args
 
-from slt_bench.commands.values import Document
+from slt_bench import provenance
+from slt_bench.commands import revisions
+from slt_bench.commands.values import Document, open_store
 from slt_bench.errors import UsageError, unknown
 from slt_bench.store import Record, Store
 from slt_bench.timing import statistics
 from slt_bench.timing.cell import row_label, shape_label
 
 CHANGES = get_args(statistics.ChangeName)
+
+
+def compare_sides(
+    before: str,
+    after: str,
+    *,
+    fail_if: Sequence[str] = (),
+    measuring: revisions.Options = (),
+    rounds: int = 10,
+    results: str | None = None,
+) -> Document:
+    """Compare two sides, each a reports folder or else a git revision of this checkout.
+
+    Revisions are measured now, with the options ``measuring`` of ``time``. What they measure is
+    kept in the folder ``results``; without one beside the checkpoints, until it was compared.
+
+    Exit codes: those of :func:`compare`; 3 not all times of a revision may be published.
+
+    Raises:
+        UsageError: as :func:`compare`; there is no such revision, or no revision to measure for
+            the options that were given.
+    """
+    _check(fail_if)
+    named = {"before": before, "after": after}
+    asked = {place: side for place, side in named.items() if not Path(side).is_dir()}
+    given = [name for name, _ in measuring] + (["--results"] if results else [])
+    if given and not asked:
+        raise UsageError(
+            f"{', '.join(dict.fromkeys(given))}: only git revisions are measured, and {before} and "
+            f"{after} are results folders"
+        )
+    here = open_store(None)
+    folder = Path(results).resolve() if results else here.checkpoints.resolve() / "compare"
+    measured = {place: revisions.resolve(side, folder / place) for place, side in asked.items()}
+    notes: list[str] = []
+    refused: list[str] = []
+    if measured:
+        if not results:
+            here.make_checkpoints()
+        notes, refused = revisions.measure(list(measured.values()), measuring, rounds)
+        if provenance.commit()["dirty"]:
+            notes.append("uncommitted changes are not measured: a revision is a commit")
+    stores = [measured[p].store if p in measured else Store(side) for p, side in named.items()]
+    if refused and not (_ratios(stores[0]).keys() & _ratios(stores[1]).keys()):
+        document: Document = {"rows": [], "alone": 0, "exit_code": 3}
+    else:
+        document = compare(*stores, fail_if=fail_if)
+    notes = [f"{r.name}: commit {r.commit[:12]}" for r in measured.values()] + notes
+    document |= {"notes": notes, "refused": refused}
+    if refused:
+        return {**document, "exit_code": 3}
+    for revision in measured.values():
+        revision.mark.unlink(missing_ok=True)
+    if measured and not results:
+        shutil.rmtree(folder)
+    return document
 
 
 def compare(before: Store, after: Store, *, fail_if: Sequence[str] = ()) -> Document:
@@ -23,9 +83,7 @@ def compare(before: Store, after: Store, *, fail_if: Sequence[str] = ()) -> Docu
     Raises:
         UsageError: the stores have no timed cell in common, or there is no such change.
     """
-    for name in fail_if:
-        if name not in CHANGES:
-            raise unknown("change", name, CHANGES)
+    _check(fail_if)
     old, new = _ratios(before), _ratios(after)
     shared = [key for key in old if key in new]
     if not shared:
@@ -50,7 +108,13 @@ def compare(before: Store, after: Store, *, fail_if: Sequence[str] = ()) -> Docu
         )
     alone = len(old.keys() ^ new.keys())
     code = int(any(row["change"] in fail_if for row in rows))
-    return {"rows": rows, "alone": alone, "exit_code": code}
+    return {"rows": rows, "alone": alone, "notes": [], "refused": [], "exit_code": code}
+
+
+def _check(changes: Sequence[str]) -> None:
+    for name in changes:
+        if name not in CHANGES:
+            raise unknown("change", name, CHANGES)
 
 
 def _ratios(store: Store) -> dict[tuple[str, str], tuple[Record, list[float]]]:
@@ -66,6 +130,7 @@ def _ratios(store: Store) -> dict[tuple[str, str], tuple[Record, list[float]]]:
 
 
 def compare_lines(document: Document) -> Iterator[str]:
+    yield from document["notes"]
     for row in document["rows"]:
         bounds = "" if row["low"] is None else f" [{row['low']:.3f}, {row['high']:.3f}]"
         kind = "" if row["measure"] == "call" else f" ({row['measure']})"
@@ -74,3 +139,4 @@ def compare_lines(document: Document) -> Iterator[str]:
     total = ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names))
     only = f"; {document['alone']} in one of the stores alone" if document["alone"] else ""
     yield f"{len(names)} rows: {total}{only}"
+    yield from document["refused"]

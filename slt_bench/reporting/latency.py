@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -304,8 +304,6 @@ def _latency(records: Sequence[Record], lines: Sequence[Line]) -> Table:
     one_process = any(line.get("protocol") for line in lines)
     middle = (MEASURE,) if len(kinds) > 1 or one_process else ()
     note = f"{NOTE} {ONE_PROCESS_NOTE}" if one_process else NOTE
-    full = [record for record in records if "protocol" not in record["trial"]]
-    how = command(full) if full else BENCHMARKS
     notes = [
         f"{line['label']} {_shape(line)} batch {line['batch']}: {line[name]}"
         for name in ("message", "noisy")
@@ -315,7 +313,7 @@ def _latency(records: Sequence[Record], lines: Sequence[Line]) -> Table:
     return Table(
         name=f"latency_{_name(records)}",
         title=_title(records),
-        caption=f"{_where(full or records)} {note} To measure: {how}",
+        caption=f"{_where(_full(records) or records)} {note} To measure: {command(records)}",
         frame=frame_of(lines, names),
         columns=(ROW, SHAPE, BATCH, *middle, *LATENCY),
         notes=tuple(dict.fromkeys(notes)),
@@ -370,26 +368,78 @@ def _where(records: Sequence[Record]) -> str:
         parts.append(f"{clock:g} MHz")
     rounds = sorted({len(record["timing"]["rounds"]) for record in done})
     parts.append(f"torch {facts['torch']}")
+    parts += _kernels(done)
     parts.append(f"threads {trial['threads']}")
-    return f"{'; '.join(parts)}; rounds {', '.join(map(str, rounds))}."
+    parts.append(f"rounds {', '.join(map(str, rounds))}")
+    if caps := " or ".join(f"{cap:g}" for cap in sorted(set(map(_cap, _full(done))))):
+        parts.append(f"samples of up to {caps} s a process")
+    return f"{'; '.join(parts)}."
+
+
+def _kernels(records: Sequence[Record]) -> list[str]:
+    """By what the compiled kernels were built, or that there were none."""
+    known = [k for r in records if isinstance(k := r["provenance"].get("kernels"), dict)]
+    return list(
+        dict.fromkeys(
+            f"kernels for {k['instruction_set']} by {k['compiler']}"
+            if k["enabled"] and k["compiler"]
+            else "no kernels (SLT_BENCH_KERNELS=0, or no C compiler)"
+            for k in known
+        )
+    )
 
 
 def _switch(value: bool | None) -> str:
     return "unknown" if value is None else "on" if value else "off"
 
 
+def _full(records: Sequence[Record]) -> list[Record]:
+    """Those by the full protocol."""
+    return [record for record in records if "protocol" not in record["trial"]]
+
+
 def command(records: Sequence[Record]) -> str:
-    """The command line that measures these rows."""
+    """The command lines that measure these rows, or those by the full protocol among them.
+
+    One for each budget that layers were sized to.
+    """
+    records = _full(records)
+    if not records:
+        return BENCHMARKS
+    budgets = dict.fromkeys(_match(r) for r in records if not _is_dense(r)) or {None: None}
+    return "; ".join(
+        _command([r for r in records if _is_dense(r) or _match(r) == budget], budget)
+        for budget in budgets
+    )
+
+
+def _cap(record: Record) -> float:
+    """Records that do not say are of before it was chosen: 10 s."""
+    return float(record["timing"].get("sampling", {"cap": 10.0})["cap"])
+
+
+def _is_dense(record: Record) -> bool:
+    return bool(record["trial"]["baseline"] == "dense")
+
+
+def _match(record: Record) -> str | None:
+    found: str | None = record.get("facts", {}).get("match")
+    return found
+
+
+def _command(records: Sequence[Record], budget: str | None) -> str:
+    rivals = [r for r in records if not _is_dense(r)]
+    records = rivals or records
     trials = [record["trial"] for record in records]
     first = trials[0]
 
-    def listed(values: list[Any]) -> str:
+    def listed(values: Iterable[Any]) -> str:
         return ",".join(dict.fromkeys(map(str, values)))
 
-    baselines = listed([t["baseline"] for t in trials if t["baseline"] != "dense"])
-    words = ["slt-bench time", f"-b {baselines}" if baselines else "-b dense"]
-    words.append(f"--shapes {listed([shape_label(t['shape']) for t in trials])}")
-    words.append(f"--batch {listed([t['batch'] for t in trials])} --mode {first['mode']}")
+    names = [r.get("facts", {}).get("reference") or r["trial"]["baseline"] for r in rivals]
+    words = ["slt-bench time", f"-b {listed(names) or 'dense'}"]
+    words.append(f"--shapes {listed(shape_label(t['shape']) for t in trials)}")
+    words.append(f"--batch {listed(t['batch'] for t in trials)} --mode {first['mode']}")
     if first["device"] != "cpu":
         words.append(f"--device {first['device']}")
     if first["dtype"] != "float32":
@@ -399,9 +449,12 @@ def command(records: Sequence[Record]) -> str:
         words.append(f"--steps {first['steps']}")
     if first.get("compiled"):
         words.append("--compile")
+    if budget:
+        words.append(f"--match-parameters {budget}")
     done = [record for record in records if record["status"] == "done"]
-    if match := next((r["facts"]["match"] for r in done if r["facts"].get("match")), None):
-        words.append(f"--match-parameters {match}")
     if done:
         words.append(f"--rounds {max(len(record['timing']['rounds']) for record in done)}")
+        words.append(f"--cap {max(map(_cap, done)):g}s")
+    if any(record["timing"]["noisy"] for record in done):
+        words.append("--allow-noisy")
     return " ".join(words)

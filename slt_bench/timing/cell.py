@@ -82,6 +82,11 @@ class Cell:
         return key_of(self.group)
 
     @property
+    def machine(self) -> str:
+        """What the rates of the machine depend on, in words."""
+        return f"{self.device}, threads {self.threads}, {self.dtype}"
+
+    @property
     def is_dense(self) -> bool:
         """The layer that every ratio is taken to."""
         return self.baseline == "dense" and not self.settings and not self.copy

@@ -53,7 +53,7 @@ def check(cell: Cell, measured: Measured, output: Tensor) -> Checked:
     gradients = [t.grad for t in measured.leaves]
     exact = _exact_copy(cell, measured)
     reference: Reference = "same layer"
-    if cell.mode != "sequence" and cell.shape[0] * cell.shape[1] <= DENSE_ENTRIES:
+    if matrix_entries(cell):
         reference = "dense matrix"
         with torch.no_grad():
             expected = _by_matrix(exact.layer, exact.inputs[0])
@@ -66,6 +66,12 @@ def check(cell: Cell, measured: Measured, output: Tensor) -> Checked:
         for own, true in zip(gradients, (t.grad for t in exact.leaves), strict=True):
             _hold("gradient", own, true, limit * GRADIENT_FACTOR)
     return Checked(reference, _hold("output", output, expected, limit))
+
+
+def matrix_entries(cell: Cell) -> int:
+    """Entries of the dense matrix that a cell is checked against; 0 where it is another layer."""
+    entries = cell.shape[0] * cell.shape[1]
+    return entries if entries <= DENSE_ENTRIES and cell.mode != "sequence" else 0
 
 
 def _exact_copy(cell: Cell, measured: Measured) -> Measured:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import chain
 from math import log
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -39,6 +39,11 @@ class Rates:
         """JSON-able."""
         copies = {str(size): rate for size, rate in self.copies.items()}
         return {"copies": copies, "products": self.products}
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> Self:
+        copies = {int(size): rate for size, rate in document["copies"].items()}
+        return cls(copies, document["products"])
 
     def floor(self, work: Work) -> float:
         """Seconds; the bandwidth is that of the measured copy nearest in size, caches included."""

@@ -1,4 +1,4 @@
-"""What runs in a fresh process: one measurement of a cell, its facts, or a machine's rates.
+"""What runs in a fresh process: one measurement of a cell, its facts, or those of the machine.
 
 Results are plain documents; a job that cannot be done returns ``{"status", "message"}`` with a
 status other than ``done``.
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from slt_bench.layers import Unsupported, count_parameters, multiply_adds
+from slt_bench.provenance import utc_now
 from slt_bench.timing import gpu
 from slt_bench.timing.cell import Cell
 from slt_bench.timing.check import WrongOutput, check
@@ -25,6 +26,7 @@ from slt_bench.timing.memory import (
     peak_bytes,
     predicted_bytes,
 )
+from slt_bench.timing.records import machine_facts
 from slt_bench.timing.sampling import Protocol, sample, warm_up
 
 Document = dict[str, Any]
@@ -50,6 +52,7 @@ def measure(cell: Cell, protocol: Protocol) -> Document:
             "reference": checked.reference,
             "error": checked.error,
             "strategy": getattr(measured.layer, "last_strategy", None),
+            "finished": utc_now(),
         }
 
     return _guarded(job, cell.device, cell.threads)
@@ -87,11 +90,14 @@ def facts(cell: Cell) -> Document:
     return _guarded(job, cell.device, cell.threads)
 
 
-def rates(device: str, threads: int, dtype: str, protocol: Protocol) -> Document:
-    """Copy bandwidth and matrix-product rate, for the floor."""
+def machine(device: str, threads: int, dtype: str, protocol: Protocol) -> Document:
+    """What the times are of: versions, hardware, kernels; and the rates for the floor."""
 
     def job() -> Document:
-        return {"rates": measure_rates(device, threads, dtype, protocol)}
+        return {
+            "environment": machine_facts(device),
+            "rates": measure_rates(device, threads, dtype, protocol).document,
+        }
 
     return _guarded(job, device, threads)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from slt_bench.timing.cell import Cell
-from slt_bench.timing.check import DENSE_ENTRIES
+from slt_bench.timing.check import matrix_entries
 from slt_bench.timing.functions import INPUT_SIZE, Measured, build
 
 #: Share of the free memory that a cell may be predicted to take.
@@ -40,9 +40,7 @@ def predicted_bytes(cell: Cell) -> int:
     if cell.mode == "sequence":
         values = cell.batch * (cell.steps or 1) * (cell.shape[0] * _STATES + INPUT_SIZE)
     timed = size * (copies * weights + values)
-    entries = cell.shape[0] * cell.shape[1]
-    matrix = entries if entries <= DENSE_ENTRIES and cell.mode != "sequence" else 0
-    return int(timed + 8 * (copies * weights + values + matrix))
+    return int(timed + 8 * (copies * weights + values + matrix_entries(cell)))
 
 
 def available_bytes(device: str) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,20 +34,35 @@ def cell_facts(
             "floor_seconds": rates.floor(work),
             "rates": rates.document,
             "match": match,
+            "reference": reference(cell),
         },
     }
 
 
-def cell_provenance(cell: Cell, strategy: str | None) -> dict[str, Any]:
-    """Where a time comes from; ``strategy``: the one that a GRU took."""
+def reference(cell: Cell) -> str:
+    """By what ``-b`` finds the baseline: its name, or its file (without folders) and class."""
+    return Path(cell.baseline_source).name if cell.baseline_source else cell.baseline
+
+
+def machine_facts(device: str) -> dict[str, Any]:
+    """Versions, hardware and what its times depend on, as found in this process."""
+    found = environment(torch.device(device))
+    if device == "cpu":
+        found["kernels"] = kernels.kernel_facts()
+    else:
+        found["gpu"] = {**(found["gpu"] or {}), **(gpu.state() or {})}
+    return {**found, "float32_matmul_precision": "highest", **hardware_facts()}
+
+
+def cell_provenance(
+    cell: Cell, machine: Mapping[str, Any], strategy: str | None, finished: str
+) -> dict[str, Any]:
+    """Where a time comes from: ``machine`` is what :func:`machine_facts` found; ``strategy``: the
+    one that a GRU took; ``finished``: when the last round was measured (UTC)."""
     return {
-        **environment(torch.device("cpu")),
-        "source": {"baseline": source_digest(cell.load_baseline())},
+        **machine,
+        "finished": finished,
         "threads": cell.threads,
-        "device": cell.device,
-        "gpu": {"name": cell.hardware, **(gpu.state() or {})} if cell.device != "cpu" else None,
+        "source": {"baseline": source_digest(cell.load_baseline())},
         "strategy": strategy,
-        "kernels": kernels.enabled(),
-        "float32_matmul_precision": "highest",
-        **hardware_facts(),
     }

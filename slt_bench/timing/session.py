@@ -1,72 +1,53 @@
-"""A session: rounds of fresh processes, dense and its copy in each, and the records they make."""
+"""A session: rounds of fresh processes, dense and its copy in each."""
 
 from __future__ import annotations
 
 import random
-import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
-import torch
-
-from slt_bench import kernels, running
-from slt_bench.provenance import environment
-from slt_bench.registry import settings_of, source_digest
-from slt_bench.store import SCHEMA, Record, Store
+from slt_bench import running
+from slt_bench.provenance import utc_now
+from slt_bench.store import Store
 from slt_bench.timing import gpu, jobs, noise
 from slt_bench.timing.cell import Cell
-from slt_bench.timing.floor import Rates, Work
-from slt_bench.timing.hardware import hardware_facts
-from slt_bench.timing.sampling import Protocol
+from slt_bench.timing.rows import Row, conclude
+from slt_bench.timing.state import Plan, State, StateFile, Taken
 from slt_bench.timing.worker import Worker
 
-#: Failures that belong to the cell; any other may not happen again.
-DETERMINED = ("unsupported", "out of memory", "wrong output")
 
+class Watcher:
+    """Is told how a session goes on, between measurements and never during one.
 
-@dataclass(frozen=True)
-class Plan:
-    """How a session measures.
-
-    Attributes:
-        rounds: rounds of fresh processes.
-        patience: seconds to wait for a quiet machine before each round.
-        allow_noisy: publish noisy rows too, with their mark.
+    This one says nothing: override what is to be shown.
     """
 
-    rounds: int = 10
-    patience: float = 60.0
-    allow_noisy: bool = False
-    protocol: Protocol = field(default_factory=Protocol)
+    def say(self, text: str) -> None:
+        """Why it waits, or what failed."""
+
+    def resumed(self, complete: int, rounds: int, finished: str) -> None:
+        """A session goes on; ``finished`` is when its last round was complete (UTC), or empty."""
+
+    def began(self, phase: str, processes: int) -> None:
+        """``phase``: "facts" or "round 3 of 10"."""
+
+    def process(self, label: str) -> None:
+        """The next process of the phase begins."""
+
+    def ended(self, phase: str, seconds: float, remaining: float | None) -> None:
+        """``remaining``: seconds that the rounds to come will take; None where not known."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """How a cell ended: its record (finished or failed), whether it was published, and why not."""
-
-    cell: Cell
-    record: Record
-    published: bool
-    noisy: tuple[str, ...] = ()
-
-
-@dataclass
-class _Taken:
-    """What the rounds of one cell have given so far."""
-
-    cell: Cell
-    facts: dict[str, Any]
-    rounds: list[dict[str, Any]] = field(default_factory=list)
-    failure: dict[str, Any] | None = None
+class Stopped(RuntimeError):
+    """The rounds that were asked for are complete, and more are to come."""
 
 
 def measure(
     cells: Sequence[Cell],
     store: Store,
     plan: Plan,
-    say: Callable[[str], None] = lambda text: None,
+    watch: Watcher | None = None,
     *,
     match: str | None = None,
 ) -> list[Row]:
@@ -76,177 +57,150 @@ def measure(
     ratios are to the dense of the same round. ``match`` is kept in the records: the budget that
     the settings were solved for.
 
+    After every round the state of the session is written beside the checkpoints. The same call
+    goes on from it, however the one before has ended. The file goes away with the session, unless
+    rows are too noisy to be published: with ``allow_noisy`` the same call publishes them, without
+    it measures anew.
+
     Raises:
         Busy: another timing is running.
         Noisy: the machine did not become quiet; nothing is published.
+        Stopped: ``stop_after`` rounds are complete.
     """
     store.check_writable()
+    watch = watch or Watcher()
+    last = min(plan.rounds, plan.stop_after or plan.rounds)
+    file = StateFile.of(store, cells, plan, match)
     with running.timing():
-        # Before anything is started, so that a loaded machine is refused at once.
-        _wait_for_quiet(noise.Meter(time.process_time), plan, say)
-        with Worker() as worker:
-            return list(_Session(cells, store, plan, say, worker, match).run())
+        state = file.read()
+        if state is None or (state.complete == plan.rounds and not plan.allow_noisy):
+            state = State()
+        else:
+            watch.resumed(state.complete, plan.rounds, state.finished)
+        if state.complete < last:
+            store.make_checkpoints()
+            # Before anything is started, so that a loaded machine is refused at once.
+            _wait_for_quiet(noise.Meter(time.process_time), plan, watch, state)
+            with Worker() as worker:
+                _Session(cells, plan, watch, worker, state, file).run(last)
+    if state.complete < plan.rounds:
+        raise Stopped(f"stopped after round {state.complete} of {plan.rounds}")
+    rows = conclude(cells, state, plan, match)
+    for row in rows:
+        if row.record["status"] != "done":
+            store.publish_failure(row.record)
+        elif row.published:
+            store.publish(row.record)
+    if all(row.published or not row.noisy for row in rows):
+        file.remove()
+    return rows
 
 
-def _wait_for_quiet(meter: noise.Meter, plan: Plan, say: Callable[[str], None]) -> float | None:
+def _wait_for_quiet(meter: noise.Meter, plan: Plan, watch: Watcher, state: State) -> float | None:
+    """Wait for a quiet machine; returns what others used then."""
     window = plan.protocol.window
-    return noise.wait_for_quiet(meter, window, plan.patience, plan.allow_noisy, say)
+    try:
+        return noise.wait_for_quiet(meter, window, plan.patience, plan.allow_noisy, watch.say)
+    except noise.Noisy as error:
+        if not state.complete:
+            raise
+        kept = f"the first {state.complete} of {plan.rounds} rounds are kept"
+        raise noise.Noisy(f"{error}; {kept}, and the same command goes on") from None
 
 
 class _Session:
+    """Fills a state, round by round."""
+
     def __init__(
         self,
         cells: Sequence[Cell],
-        store: Store,
         plan: Plan,
-        say: Callable[[str], None],
+        watch: Watcher,
         worker: Worker,
-        match: str | None,
+        state: State,
+        file: StateFile,
     ) -> None:
-        self.cells, self.store, self.plan, self.say, self.worker = cells, store, plan, say, worker
-        self.match = match
-        self.taken: dict[str, _Taken] = {}
-        self.rates: dict[tuple[str, int, str], Rates] = {}
+        self.cells, self.plan, self.watch, self.worker = cells, plan, watch, worker
+        self.state, self.file = state, file
         self.meter = noise.Meter(lambda: self.worker.own_seconds)
-        self.before: list[float | None] = []
-        self.during: dict[str, list[float | None]] = {}
-        self.gpu_reasons: list[str] = []
+        self.on_gpu = any(cell.device != "cpu" for cell in cells)
 
-    def run(self) -> Iterator[Row]:
-        self.gather_facts()
-        for number in range(1, self.plan.rounds + 1):
+    def run(self, last: int) -> None:
+        """Up to and with round ``last``."""
+        if not self.state.machines:
+            self.gather_facts()
+        for number in range(self.state.complete + 1, last + 1):
             self.round(number)
-        for taken in self.taken.values():
-            yield self.conclude(taken)
 
     def gather_facts(self) -> None:
-        """Sizes, memory and rates: once a session, apart from what is timed."""
+        """Sizes, memory, the machine: once a session, apart from what is timed."""
+        start = time.monotonic()
+        machines = {cell.machine: cell for cell in self.cells}
+        self.watch.began("facts", len(self.cells) + len(machines))
         for cell in self.cells:
+            self.watch.process(cell.label)
             found = self.worker.run(jobs.facts, cell)
             failure = None if found["status"] == "done" else found
-            self.taken[cell.key] = _Taken(cell, found, failure=failure)
+            self.state.taken[cell.key] = Taken(found, failure=failure)
             if failure:
-                self.say(f"{cell.label}: {failure['status']}: {failure['message']}")
-        for cell in self.cells:
-            machine = (cell.device, cell.threads, cell.dtype)
-            if machine not in self.rates:
-                found = self.worker.run(jobs.rates, *machine, self.plan.protocol)
-                if found["status"] != "done":
-                    raise RuntimeError(f"the rates of the floor: {found['message']}")
-                self.rates[machine] = found["rates"]
+                self.watch.say(f"{cell.label}: {failure['status']}: {failure['message']}")
+        for name, cell in machines.items():
+            self.watch.process(f"rates of {name}")
+            found = self.worker.run(
+                jobs.machine, cell.device, cell.threads, cell.dtype, self.plan.protocol
+            )
+            if found["status"] != "done":
+                raise RuntimeError(f"the rates of the floor: {found['message']}")
+            self.state.machines[name] = found
+        self.file.write(self.state)
+        self.watch.ended("facts", time.monotonic() - start, None)
 
     def round(self, number: int) -> None:
         """Every cell once, each in a fresh process; groups and cells in a shuffled order.
 
         A group stays together: what drifts over minutes is the same for a layer and its dense.
         """
-        self.before.append(_wait_for_quiet(self.meter, self.plan, self.say))
-        on_gpu = any(cell.device != "cpu" for cell in self.cells)
-        card = gpu.state() if on_gpu else None
-        if on_gpu and gpu.other_processes():
-            self.gpu_reasons.append("another process is on the GPU")
+        state, phase = self.state, f"round {number} of {self.plan.rounds}"
         groups = self.groups()
+        before = _wait_for_quiet(self.meter, self.plan, self.watch, state)
+        start = time.monotonic()
+        card = self.card()
+        self.watch.began(phase, sum(map(len, groups)))
         shuffle = random.Random(f"round {number}").shuffle
         shuffle(groups)
+        found: dict[str, dict[str, Any]] = {}
+        during: dict[str, float | None] = {}
         for position, group in enumerate(groups):
             shuffle(group)
             self.meter.restart()
-            for taken in group:
-                self.once(taken, number, position)
-            share = self.meter.others()
-            self.during.setdefault(group[0].cell.group_key, []).append(share)
-        if on_gpu:
-            self.gpu_reasons += gpu.reasons(card, gpu.state())
-        self.say(f"round {number} of {self.plan.rounds}: {sum(map(len, groups))} processes")
+            for cell in group:
+                found[cell.key] = {"round": number, "position": position, **self.once(cell)}
+            during[group[0].group_key] = self.meter.others()
+        # All at once: what ends this process in the midst of a round leaves no half of it.
+        state.add(found, before, during)
+        if self.on_gpu:
+            state.cards.append({"before": card, "after": self.card()})
+        state.seconds.append(time.monotonic() - start)
+        state.complete, state.finished = number, utc_now()
+        self.file.write(state)
+        left = self.plan.rounds - number
+        mean = sum(state.seconds) / len(state.seconds)
+        self.watch.ended(phase, state.seconds[-1], left * mean)
 
-    def groups(self) -> list[list[_Taken]]:
-        found: dict[str, list[_Taken]] = {}
-        for taken in self.taken.values():
-            if taken.failure is None:
-                found.setdefault(taken.cell.group_key, []).append(taken)
+    def once(self, cell: Cell) -> dict[str, Any]:
+        self.watch.process(cell.label)
+        found = self.worker.run(jobs.measure, cell, self.plan.protocol)
+        if found["status"] != "done":
+            self.watch.say(f"{cell.label}: {found['status']}: {found['message']}")
+        return found
+
+    def groups(self) -> list[list[Cell]]:
+        found: dict[str, list[Cell]] = {}
+        for cell in self.cells:
+            if self.state.taken[cell.key].failure is None:
+                found.setdefault(cell.group_key, []).append(cell)
         return list(found.values())
 
-    def once(self, taken: _Taken, number: int, position: int) -> None:
-        result = self.worker.run(jobs.measure, taken.cell, self.plan.protocol)
-        if result["status"] != "done":
-            taken.failure = result
-            self.say(f"{taken.cell.label}: {result['status']}: {result['message']}")
-            return
-        result.pop("status")
-        taken.rounds.append({"round": number, "position": position, **result})
-
-    # Records -----------------------------------------------------------------------------------
-
-    def conclude(self, taken: _Taken) -> Row:
-        cell = taken.cell
-        head = {"schema": SCHEMA, "key": cell.key, "kind": "time", "trial": cell.identity}
-        if taken.failure is not None:
-            record = {
-                **head,
-                "status": taken.failure["status"],
-                "error": taken.failure["message"],
-                "provenance": self.provenance(taken),
-            }
-            self.store.publish_failure(record)
-            return Row(cell, record, published=False)
-        dense = next((t for t in self.taken.values() if self.is_reference(t, cell)), None)
-        ratios = []
-        if dense is not None and not cell.is_dense:
-            for own, other in zip(taken.rounds, dense.rounds, strict=True):
-                own["dense"] = {name: m["median"] for name, m in other["measures"].items()}
-                call = own["measures"]["call"]["median"]
-                ratios.append(call / own["dense"]["call"])
-        reasons = noise.reasons(ratios, self.before, self.during[cell.group_key])
-        reasons += dict.fromkeys(self.gpu_reasons)
-        published = not reasons or self.plan.allow_noisy
-        record = {**head, "status": "done", **self.content(taken, reasons)}
-        if published:
-            self.store.publish(record)
-        return Row(cell, record, published, tuple(reasons))
-
-    def is_reference(self, taken: _Taken, cell: Cell) -> bool:
-        same_group = taken.cell.group_key == cell.group_key
-        return same_group and taken.cell.is_dense and taken.failure is None
-
-    def content(self, taken: _Taken, reasons: Sequence[str]) -> dict[str, Any]:
-        cell, facts = taken.cell, taken.facts
-        rates = self.rates[cell.device, cell.threads, cell.dtype]
-        work = Work(facts["moved_bytes"], facts["call_multiply_adds"])
-        return {
-            "timing": {
-                "rounds": taken.rounds,
-                "setup_ms": statistics.median(r["setup_ms"] for r in taken.rounds),
-                "others_before": self.before,
-                "others_during": self.during[cell.group_key],
-                "noisy": list(reasons),
-            },
-            "parameter_count": facts["parameter_count"],
-            "facts": {
-                "settings": {**settings_of(cell.load_baseline()), **facts["settings"]},
-                "parameter_bytes": facts["parameter_bytes"],
-                "multiply_adds": facts["multiply_adds"],
-                "call_multiply_adds": facts["call_multiply_adds"],
-                "moved_bytes": facts["moved_bytes"],
-                "peak_bytes": facts["peak_bytes"],
-                "predicted_bytes": facts["predicted_bytes"],
-                "floor_seconds": rates.floor(work),
-                "rates": rates.document,
-                "match": self.match,
-            },
-            "provenance": self.provenance(taken),
-        }
-
-    def provenance(self, taken: _Taken) -> dict[str, Any]:
-        cell = taken.cell
-        strategies = {r["strategy"] for r in taken.rounds}
-        return {
-            **environment(torch.device("cpu")),
-            "source": {"baseline": source_digest(cell.load_baseline())},
-            "threads": cell.threads,
-            "device": cell.device,
-            "gpu": {"name": cell.hardware, **(gpu.state() or {})} if cell.device != "cpu" else None,
-            "strategy": strategies.pop() if len(strategies) == 1 else None,
-            "kernels": kernels.enabled(),
-            "float32_matmul_precision": "highest",
-            **hardware_facts(),
-        }
+    def card(self) -> dict[str, Any] | None:
+        """The state of the GPU and the processes on it."""
+        return {"state": gpu.state(), "others": gpu.other_processes()} if self.on_gpu else None

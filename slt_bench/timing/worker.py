@@ -7,6 +7,7 @@ ended: the noise gate takes it off what others used.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import multiprocessing
 import os
@@ -30,7 +31,11 @@ class Worker:
         self.process = context.Process(target=_serve, args=(other,))
         self.process.start()
         other.close()
-        self.used = float(self.connection.recv())
+        try:
+            self.used = float(self.connection.recv())
+        except BaseException:  # an interrupt: the server ends once nobody can ask it any more
+            self.connection.close()
+            raise
         return self
 
     def __exit__(
@@ -63,6 +68,8 @@ def _serve(connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in _PRELOAD:
         importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # what is imported is no garbage: a job that collects skips it
     context = multiprocessing.get_context("fork")
     own = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     connection.send(_processor_seconds(*own))

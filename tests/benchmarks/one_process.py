@@ -14,11 +14,12 @@ from typing import Any
 import torch
 
 from slt_bench.layers import Unsupported
+from slt_bench.provenance import utc_now
 from slt_bench.store import SCHEMA, Record
 from slt_bench.timing import jobs
 from slt_bench.timing.cell import Cell
 from slt_bench.timing.check import check
-from slt_bench.timing.floor import Rates, measure_rates
+from slt_bench.timing.floor import Rates
 from slt_bench.timing.functions import Measured, prepare
 from slt_bench.timing.records import cell_facts, cell_provenance
 from slt_bench.timing.sampling import Protocol, warm_up
@@ -36,7 +37,7 @@ class OneProcess:
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
-        self.rates: dict[tuple[str, int, str], Rates] = {}
+        self.machines: dict[str, dict[str, Any]] = {}
         self.dense: dict[str, float] = {}
 
     def time(self, cell: Cell, benchmark: Any) -> Record:
@@ -45,7 +46,7 @@ class OneProcess:
         Raises:
             Unsupported: the baseline cannot have these sizes.
         """
-        facts = self._facts(cell)
+        facts, machine = self._job(jobs.facts, cell), self._machine(cell)
         threads = torch.get_num_threads()
         torch.set_num_threads(cell.threads)
         try:
@@ -74,6 +75,7 @@ class OneProcess:
             "reference": checked.reference,
             "error": checked.error,
             "strategy": getattr(measured.layer, "last_strategy", None),
+            "finished": utc_now(),
         }
         if cell.is_dense:
             self.dense[cell.group_key] = taken["measures"]["call"]["median"]
@@ -87,19 +89,21 @@ class OneProcess:
             "trial": identity,
             "status": "done",
             "timing": {"rounds": [taken], "setup_ms": taken["setup_ms"], "noisy": []},
-            **cell_facts(cell, facts, self._rates(cell)),
-            "provenance": cell_provenance(cell, taken["strategy"]),
+            **cell_facts(cell, facts, Rates.from_document(machine["rates"])),
+            "provenance": cell_provenance(
+                cell, machine["environment"], taken["strategy"], taken["finished"]
+            ),
         }
 
-    def _rates(self, cell: Cell) -> Rates:
-        machine = (cell.device, cell.threads, cell.dtype)
-        if machine not in self.rates:
-            self.rates[machine] = measure_rates(*machine, _QUICK)
-        return self.rates[machine]
+    def _machine(self, cell: Cell) -> dict[str, Any]:
+        if cell.machine not in self.machines:
+            self.machines[cell.machine] = self._job(
+                jobs.machine, cell.device, cell.threads, cell.dtype, _QUICK
+            )
+        return self.machines[cell.machine]
 
-    def _facts(self, cell: Cell) -> dict[str, Any]:
-        """In a fresh process, which may limit its memory."""
-        found = self.worker.run(jobs.facts, cell)
+    def _job(self, job: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+        found = self.worker.run(job, *arguments)
         if found["status"] == "unsupported":
             raise Unsupported(found["message"])
         assert found["status"] == "done", found["message"]

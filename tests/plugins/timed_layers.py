@@ -1,9 +1,32 @@
 """Baselines outside the tree for tests of timings."""
 
+import os
 import time
 
 import torch
 from torch import nn
+
+
+class Steady(nn.Linear):
+    """Calls end 0.2 ms apart, on a schedule: what the machine does meanwhile is caught up with."""
+
+    milliseconds = 0.2
+    due = 0.0
+
+    def forward(self, x):
+        y = super().forward(x)
+        now = time.perf_counter()
+        start = self.due if now - self.due < 0.05 else now
+        self.due = start + self.milliseconds / 1000
+        while time.perf_counter() < self.due:
+            pass
+        return y
+
+
+class Planted(Steady):
+    """The same, slowed down by the factor SLT_BENCH_TEST_FACTOR."""
+
+    milliseconds = 0.2 * float(os.environ.get("SLT_BENCH_TEST_FACTOR", "1"))
 
 
 class Slowed(nn.Linear):
@@ -29,8 +52,6 @@ class Refusing(nn.Linear):
 
 class Dying(nn.Linear):
     def forward(self, x):
-        import os
-
         os._exit(7)
 
 
