@@ -197,7 +197,7 @@ class _Session:
                 call = own["measures"]["call"]["median"]
                 ratios.append(call / own["dense"]["call"])
         reasons = noise.reasons(ratios, self.before, self.during[cell.group_key])
-        reasons += dict.fromkeys(self.gpu_reasons)
+        reasons += dict.fromkeys([*self.gpu_reasons, *gpu.reasons_of(taken.rounds)])
         published = not reasons or self.plan.allow_noisy
         record = {**head, "status": "done", **self.content(taken, reasons)}
         if published:
