@@ -129,7 +129,7 @@ def test_failed_tests_are_told_and_the_rest_goes_on(session, suite, tests, tmp_p
     )
     document = session(suites=[suite()])
     assert document["exit_code"] == 1
-    assert statuses(document, "tests") == {"marked gpu": "failed (exit code 1)"}
+    assert statuses(document, "tests")["marked gpu"].startswith("failed with exit code 1: 1 failed")
     assert "burnt" in archived(tmp_path)["tests.txt"]
     assert list(statuses(document, "trials").values()) == ["6 done"]
 
@@ -141,7 +141,7 @@ def test_tests_that_hang_are_stopped(session, tests, tmp_path):
     )
     document = session(minutes=0.2)
     assert statuses(document, "tests")["marked gpu"].startswith("stopped after")
-    assert archived(tmp_path)["tests.txt"].startswith("stopped after")
+    assert "stopped after" in archived(tmp_path)["tests.txt"]
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_trials_stop_at_a_checkpoint_in_time(session, suite, tmp_path):
     document = session(minutes=0.12, tests=tmp_path / "none", suites=suites)
     (status,) = statuses(document, "trials").values()
     assert "stopped" in status
-    assert "at checkpoints in" in status
+    assert "the checkpoints are in" in status
     assert document["exit_code"] == 0
     assert list((tmp_path / "reports" / "checkpoints").glob("*.pt"))
 
@@ -214,7 +214,12 @@ def test_kill_minus_9_leaves_what_was_finished(suite, tmp_path):
         "from slt_bench.cli import main\n"
         "main(sys.argv[1:])"
     )
-    session = subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=tmp_path)
+    places = os.pathsep.join(os.path.abspath(place) for place in sys.path)
+    session = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": places},
+    )
     deadline = time.monotonic() + 120
     count = 0
     while count < 2 and time.monotonic() < deadline and session.poll() is None:

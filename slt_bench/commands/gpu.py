@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -214,21 +214,24 @@ def _test(work: Work) -> Iterator[Line]:
         yield line("not run: this installation has no tests; run it in the repository")
     else:
         with tempfile.TemporaryFile("w+") as output:
-            status, failed = _pytest(files, root, work.left(_TESTS), output)
+            problem = _pytest(files, root, work.left(_TESTS), output)
             output.seek(0)
-            work.archive.add("tests.txt", f"{status}\n\n{output.read()}")
-        yield line(status, failed)
+            text = output.read().rstrip()
+        work.archive.add("tests.txt", f"{text}\n{problem}\n")
+        summary = text.rpartition("\n")[2].strip("= ")
+        yield line(f"{problem}: {summary}" if problem else summary, failed=bool(problem))
 
 
-def _pytest(files: Sequence[Path], root: Path, seconds: float, output: Any) -> tuple[str, bool]:
+def _pytest(files: Sequence[Path], root: Path, seconds: float, output: IO[str]) -> str:
+    """Run test files; returns what went wrong, if anything did."""
     config = ["-c", str(root / "pyproject.toml"), "-p", "no:cacheprovider"]
     # Not the options of pyproject.toml: they need a plugin that a bare machine may lack.
     options = ["-m", "gpu", "-o", "addopts=", "-ra", "--continue-on-collection-errors"]
-    command = [sys.executable, "-m", "pytest", *config, *options]
+    command = [sys.executable, "-m", "pytest", *config, *options, *map(str, files)]
     places = os.pathsep.join(os.path.abspath(place) for place in sys.path if place)
     try:
         done = subprocess.run(
-            [*command, *map(str, files)],
+            command,
             cwd=root,
             env={**os.environ, "PYTHONPATH": places},
             stdout=output,
@@ -236,10 +239,8 @@ def _pytest(files: Sequence[Path], root: Path, seconds: float, output: Any) -> t
             timeout=max(seconds, 1.0),
         )
     except subprocess.TimeoutExpired:
-        return f"stopped after {seconds:.0f} s", True
-    if done.returncode in (0, 5):  # 5: nothing was collected
-        return "passed, or skipped for a reason" if done.returncode == 0 else "none found", False
-    return f"failed (exit code {done.returncode})", True
+        return f"stopped after {seconds:.0f} s"
+    return f"failed with exit code {done.returncode}" if done.returncode else ""
 
 
 # Timings ---------------------------------------------------------------------------------------
@@ -353,7 +354,7 @@ def _train(work: Work) -> Iterator[Line]:
         text = ", ".join(f"{count} {status}" for status, count in counts.items()) or "none"
         if counts["stopped"]:
             checkpoints = work.store.checkpoints
-            text += f" (at checkpoints in {checkpoints}, which are not in the archive)"
+            text += f"; the checkpoints are in {checkpoints}, not in the archive"
         yield line(text + note, document["exit_code"] == 1)
 
 
