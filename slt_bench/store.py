@@ -144,6 +144,7 @@ _HEAD = {"schema", "key", "kind", "trial", "status"}
 _BODY = {
     "train": {"metrics", "timing", "parameter_count", "curves", "facts", "provenance"},
     "time": {"timing", "parameter_count", "facts", "provenance"},
+    "speed": {"timing", "facts", "provenance"},
 }
 
 

@@ -122,6 +122,14 @@ def test_pytest_benchmark_holds_records_in_its_extra_information(store, source):
     assert "benchmarks[3]" in refused.where
 
 
+def test_a_record_of_speed_is_taken_too(store, source):
+    identity = {"schema": 1, "kind": "speed", "group": "GRU, 150 steps", "instruction_set": "avx2"}
+    record = {"schema": 1, "key": key_of(identity), "kind": "speed", "trial": identity,
+              "status": "done", "timing": {"ways": {}}, "facts": {}, "provenance": {}}  # fmt: skip
+    assert outcomes(store, source(record)) == ["added"]
+    assert store.read(identity, record["key"]) == record
+
+
 # What is refused -------------------------------------------------------------------------------
 
 
@@ -154,25 +162,30 @@ def test_a_record_that_is_not_whole_is_refused_and_the_rest_go_on(content, reaso
 
 @pytest.mark.parametrize(
     "identity",
-    [
-        {"baseline": "../../../../escaped"},
-        {"baseline": ".."},
-        {"baseline": "."},
-        {"baseline": ""},
-        {"baseline": "/tmp/escaped"},
-        {"baseline": "a/b"},
-        {"baseline": "a\0b"},
-        {"baseline": None},
-        {"task": "../mnist"},
-        {"task": ["mnist"]},
-    ],
+    [{"baseline": name} for name in ("..", ".", "", "/", None)] + [{"task": ["mnist"]}],
 )
-def test_an_identity_that_points_elsewhere_is_refused(identity, store, source, tmp_path):
+def test_an_identity_that_names_no_place_is_refused(identity, store, source):
     (refused,) = merge(store, [source(forged(RECORD, **identity))])
     assert refused.what == "refused"
     assert "names no kind, task and baseline" in refused.message
     assert not stored(store)
-    assert not [path for path in tmp_path.rglob("*") if "escaped" in path.name]
+
+
+@pytest.mark.parametrize("name", ["../../../../escaped", "/tmp/escaped", "a/escaped", "a\0escaped"])
+@pytest.mark.parametrize("part", ["task", "baseline"])
+def test_no_identity_leads_out_of_the_results(part, name, store, source, tmp_path):
+    folder = source(forged(RECORD, **{part: name}))
+    before = set(tmp_path.rglob("*"))
+    assert outcomes(store, folder) == ["added"]
+    new = set(tmp_path.rglob("*")) - before
+    (written,) = [path for path in new if path.is_file()]
+    assert written.resolve().relative_to(store.results.resolve()).parts[0] == "train"
+    assert len(written.relative_to(store.results).parts) == 4
+
+
+def test_a_kind_that_is_not_known_is_refused(store, source):
+    (refused,) = merge(store, [source({**forged(RECORD, kind="magic"), "kind": "magic"})])
+    assert (refused.what, stored(store)) == ("refused", [])
 
 
 def test_a_damaged_archive_gives_what_it_still_can(store, tmp_path):

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from slt_bench.engines import local
+from slt_bench.engines import _fresh
 from slt_bench.timing import gpu, worker
 
 STEADY = "1980, 2619, 34, 71.35, 0x0000000000000000, GPU-aaaa-1\n"
@@ -121,7 +121,7 @@ print(*touched)
 
 def test_the_servers_that_fork_leave_cuda_alone():
     """A process that has started CUDA can fork none that uses it."""
-    modules = [*worker._PRELOAD, *local._PRELOAD]
+    modules = [*worker._PRELOAD, *_fresh._PRELOAD]
     done = subprocess.run(
         [sys.executable, "-c", f"MODULES = {modules}\n{CODE}"],
         capture_output=True,

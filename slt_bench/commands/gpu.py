@@ -204,7 +204,7 @@ def _test(work: Work) -> Iterator[Line]:
     root = Path(slt_bench.__file__).resolve().parent.parent
     files = [
         path
-        for path in sorted((work.tests or root / "tests").rglob("test_*.py"))
+        for path in sorted((work.tests or root / "tests").glob("test_*.py"))
         if "pytest.mark.gpu" in path.read_text(encoding="utf-8")
     ]
     line = partial(Line, "tests", "marked gpu")
@@ -343,13 +343,10 @@ def _train(work: Work) -> Iterator[Line]:
             yield line(f"{len(due(planned))} not started: the time is over{note}")
             continue
         with work.archive.kept_up_to_date(say):
-            document = trials_verb.execute(
-                planned,
-                work.store,
-                device=work.device,
-                data=work.data,
-                time_limit=max(0.0, work.left()),
+            settings = trials_verb.Settings(
+                device=work.device, data=work.data, time_limit=max(0.0, work.left())
             )
+            document = trials_verb.execute(planned, work.store, settings)
         counts = Counter(row["status"] for row in document["trials"])
         text = ", ".join(f"{count} {status}" for status, count in counts.items()) or "none"
         if counts["stopped"]:
