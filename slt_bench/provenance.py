@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "version": slt_bench.__version__,
         **commit(),
         "python": platform.python_version(),
-        **{name.lower(): version(name) for name in _PACKAGES},
+        **{name.lower(): package_version(name) for name in _PACKAGES},
         **machine(),
         "threads": torch.get_num_threads(),
         "load": [round(x, 2) for x in os.getloadavg()] if hasattr(os, "getloadavg") else None,
@@ -73,6 +73,14 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
+def package_version(name: str) -> str | None:
+    """None where the package is not installed: not every trial needs every one."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
 def source_digests(trial: Trial) -> dict[str, str]:
     """Digests of the syntax trees behind a trial's baseline and task."""
     return {
@@ -83,10 +91,13 @@ def source_digests(trial: Trial) -> dict[str, str]:
 
 @cache
 def commit() -> dict[str, Any]:
-    """Commit of the checkout and whether its code differs from it; None outside a checkout."""
+    """Commit of the checkout and whether its code differs from it; None outside a checkout.
+
+    Where a tree was copied without its ``.git``, ``SLT_BENCH_COMMIT`` names the commit.
+    """
     root = Path(slt_bench.__file__).resolve().parent.parent
     if not (root / ".git").exists():
-        return {"commit": None, "dirty": None}
+        return {"commit": os.environ.get("SLT_BENCH_COMMIT") or None, "dirty": None}
     git = ["git", "-C", str(root)]
     try:
         head = subprocess.run(
@@ -144,5 +155,5 @@ def gpu(device: torch.device) -> dict[str, Any] | None:
         "memory_gib": round(facts.total_memory / 2**30, 1),
         "capability": f"{facts.major}.{facts.minor}",
         "cuda": torch.version.cuda,
-        "tf32": torch.backends.cuda.matmul.allow_tf32,
+        "tf32": torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32,
     }

@@ -6,7 +6,8 @@ import gc
 import os
 import statistics
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -133,16 +134,17 @@ def attempt(
         built = build(trial, data)
         model = built.model.to(device)
         ready = clock()
-        state = train(
-            built.task,
-            model,
-            Streams(trial.seed),
-            checkpoint=checkpoint,
-            stop=stop,
-            progress=progress,
-        )
-        trained = clock()
-        record = _record(trial, built, state, torch.device(device))
+        with _exact():
+            state = train(
+                built.task,
+                model,
+                Streams(trial.seed),
+                checkpoint=checkpoint,
+                stop=stop,
+                progress=progress,
+            )
+            trained = clock()
+            record = _record(trial, built, state, torch.device(device))
         record["timing"]["seconds"] = state.seconds + clock() - trained + ready - start
         save_model(model, str(store.weights(trial.key)))
         store.publish(record)
@@ -171,6 +173,15 @@ def checkpoint_of(
     """Where a trial keeps its state while it runs, by today's code."""
     source = canonical_json(source_digests(trial))
     return Checkpoint(store.checkpoint(trial.key), every_seconds, source)
+
+
+@contextmanager
+def _exact() -> Iterator[None]:
+    """Convolutions on a GPU in float32 as on a CPU, not in TF32, and the same in each run."""
+    with torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    ):
+        yield
 
 
 def fail(trial: Trial, store: Store, status: Status, message: str, **more: Any) -> Ending:

@@ -148,7 +148,11 @@ def _slug(text: str) -> str:
 
 #: What every record has, and what a finished one has beside.
 _HEAD = {"schema", "key", "kind", "trial", "status"}
-_BODY = {"metrics", "timing", "parameter_count", "curves", "facts", "provenance"}
+_BODY = {
+    "train": {"metrics", "timing", "parameter_count", "curves", "facts", "provenance"},
+    "time": {"timing", "parameter_count", "facts", "provenance"},
+    "speed": {"timing", "facts", "provenance"},
+}
 
 
 def _read(path: Path) -> Record | None:
@@ -158,24 +162,25 @@ def _read(path: Path) -> Record | None:
     except FileNotFoundError:
         return None
     except ValueError as error:
-        record, damage = None, str(error)
+        record, reason = None, str(error)
     else:
-        damage = _damage(record)
-    if damage:
-        warnings.warn(f"left out {path}: {damage}; delete it and run its trial again", stacklevel=2)
+        reason = damage(record)
+    if reason:
+        warnings.warn(f"left out {path}: {reason}; delete it and run its trial again", stacklevel=2)
         return None
     found: Record = record
     return found
 
 
-def _damage(record: Any) -> str:
+def damage(record: Any) -> str:
     """Why this is no record that tables could read, or nothing."""
     if not isinstance(record, dict) or _HEAD - set(record):
         return "it has no head"
     if record["schema"] != SCHEMA:
         return f"its schema is {record['schema']}, not {SCHEMA}"
-    if record["kind"] == "train" and record["status"] == "done" and _BODY - set(record):
-        return f"it lacks {', '.join(sorted(_BODY - set(record)))}"
+    lacking = _BODY.get(str(record["kind"]), set()) - set(record)
+    if record["status"] == "done" and lacking:
+        return f"it lacks {', '.join(sorted(lacking))}"
     return ""
 
 

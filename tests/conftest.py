@@ -1,5 +1,7 @@
 """Real data in tests: skipped loudly where it is not at hand, and never from the network.
 
+Tests marked ``gpu`` are skipped where torch finds no CUDA device.
+
 ``@pytest.mark.data("mnist")`` names the data sets that a test reads; without a name it is all that
 are not shipped. Set ``SLT_BENCH_DATA`` to the folder that holds ``mnist/`` and ``ptb/``.
 """
@@ -24,6 +26,7 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    _skip_without_gpu([item for item in items if item.get_closest_marker("gpu")])
     marked = [(item, mark) for item in items if (mark := item.get_closest_marker("data"))]
     if not marked:
         return
@@ -45,6 +48,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 f"{_REASON} {', '.join(absent)}: set SLT_BENCH_DATA to the folder that holds it"
             )
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _skip_without_gpu(items: list[pytest.Item]) -> None:
+    if not items:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in items:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device: torch finds none"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

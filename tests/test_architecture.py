@@ -24,7 +24,7 @@ LAYERS = [
     {"trial", "training", "matching"},
     {"provenance"},
     {"runner", "rehearsal", "suites", "timing"},
-    {"planning", "engines", "conformance", "scaffold"},
+    {"planning", "engines", "conformance", "scaffold", "merging", "archive"},
     {"reporting", "progress", "listing", "estimate"},
     {"advice"},
     {"commands"},

@@ -196,19 +196,3 @@ def test_stores_without_a_cell_in_common_cannot_be_compared(cli, tmp_path):
     code, _, err = cli("compare", tmp_path / "a", tmp_path / "a", "--fail-if", "worst")
     assert code == 2
     assert "did you mean 'worse'" in err
-
-
-@pytest.mark.gpu
-def test_both_times_of_a_gpu(cli, monkeypatch):
-    import torch
-
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
-    monkeypatch.setattr(verb, "Protocol", lambda: QUICK)
-    code, out, err = cli(*SMALL, "--device", "cuda", "--mode", "forward,training", "--allow-noisy",
-                         "--results", "r")  # fmt: skip
-    assert code == 0, out + err
-    for record in Store("r").records("time"):
-        for one in record["timing"]["rounds"]:
-            assert one["measures"].keys() == {"call", "kernel"}
-            assert one["measures"]["kernel"]["how"].startswith("graph")

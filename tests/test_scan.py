@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import torch
 from gru_cases import RECURRENT, SUBSETS, Circulant, Diagonal, assert_agree, build, draw, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -62,11 +61,3 @@ def test_scan_equals_eager(
         patch.setattr(_scan, "_CHUNK_STEPS", chunk)
         got = run(gru, "scan", x, start, through)
     assert_agree(got, run(gru, "eager", x, start, through), TOLERANCE)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_scan_equals_eager_on_cuda() -> None:
-    gru = build(3, 7, {"reset": Circulant}).cuda()
-    x, h0 = (t.cuda() for t in draw(5, 37, 3, 7))
-    assert_agree(run(gru, "scan", x, h0), run(gru, "eager", x, h0))

@@ -19,7 +19,7 @@ from timing_sessions import (  # noqa: F401 - a fixture for all
 )
 
 from slt_bench.store import Store
-from slt_bench.timing import gpu, noise, session
+from slt_bench.timing import noise, session
 from slt_bench.timing.session import Stopped, measure
 from slt_bench.timing.worker import Worker
 
@@ -234,19 +234,3 @@ def test_the_order_within_a_round_is_shuffled(tmp_path, fake_worker):
     assert len({tuple(c.shape for c in one) for one in rounds}) > 2
     firsts = [one[0].baseline + str(one[0].copy) for one in rounds]
     assert len(set(firsts)) > 1
-
-
-# GPU state -------------------------------------------------------------------------------------
-
-
-def test_the_state_of_a_card_is_read():
-    found = gpu.parse_state("1980, 2619, 34, 71.35, 0x0000000000000001\n")
-    assert found == {"clocks.sm": 1980.0, "clocks.mem": 2619.0, "temperature.gpu": 34.0,
-                     "power.draw": 71.35, "throttled": False}  # fmt: skip
-    hot = gpu.parse_state("1500, 2619, 90, [N/A], 0x0000000000000020")
-    assert hot["throttled"]
-    assert hot["power.draw"] is None
-    assert gpu.reasons(found, found) == gpu.reasons(None, found) == []
-    throttled, drifted = gpu.reasons(found, hot)
-    assert throttled == "the GPU was throttled"
-    assert drifted == "the GPU's clock drifted from 1980 to 1500 MHz"

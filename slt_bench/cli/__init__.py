@@ -1,8 +1,9 @@
 """The command line, ``slt-bench``: parse and print, nothing else.
 
-Exit codes: 0 all that was asked for is there; 1 some trials failed, or ``compare --fail-if`` found
-such a change; 2 wrong usage or configuration; 3 refused (``check`` found a violation, ``time`` a
-noisy machine); 4 stopped by ``--time-limit``, resumable; 130 interrupted.
+Exit codes: 0 all that was asked for is there; 1 some trials failed, ``merge`` refused a record, or
+``compare --fail-if`` found such a change; 2 wrong usage or configuration; 3 refused (``check``
+found a violation, ``time`` a noisy machine); 4 stopped by ``--time-limit``, resumable; 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 import click
 
 import slt_bench
-from slt_bench.cli import layers, records, timing, trials
+from slt_bench.cli import gpu, layers, records, timing, trials
 from slt_bench.errors import UsageError
 
 
@@ -44,7 +45,7 @@ def cli() -> None:
 
 
 for command in (
-    *(records.list_command, trials.run, records.report, records.show),
-    *(timing.time_command, timing.compare, timing.advise, layers.check, layers.new),
+    *(records.list_command, trials.run, records.report, records.show, records.merge),
+    *(timing.time_command, timing.compare, timing.advise, gpu.gpu, layers.check, layers.new),
 ):
     cli.add_command(command)

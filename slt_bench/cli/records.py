@@ -1,4 +1,4 @@
-"""The verbs ``list``, ``report`` and ``show``: what there is, and what the records hold."""
+"""The verbs ``list``, ``report``, ``show`` and ``merge``: what there is, and the records."""
 
 from __future__ import annotations
 
@@ -111,3 +111,22 @@ def show(key: str, results: str | None, as_json: bool) -> None:
     else:
         for line in listing.record_lines(record):
             click.echo(line)
+
+
+@click.command()
+@click.argument("sources", nargs=-1, required=True, metavar="FOLDER|ARCHIVE|FILE.json...")
+@click.option("--replace", is_flag=True, help="Take a different record of the same key.")
+@results_option
+@json_option
+def merge(sources: Sequence[str], replace: bool, results: str | None, as_json: bool) -> int:
+    """Take records from a folder, an archive or a pytest-benchmark file into the results."""
+    from slt_bench.commands import merge as verb
+    from slt_bench.commands.values import open_store
+
+    document = verb.merge(sources, open_store(results), replace=replace)
+    if as_json:
+        print_json(document)
+    else:
+        for line in verb.lines(document):
+            click.echo(line)
+    return int(document["exit_code"])

@@ -131,9 +131,9 @@ def _sequence(
     """Forward over all steps, backward, and an optimiser step: the paper's real work.
 
     The optimiser is the paper's RMSprop at rate 0: it does all its work, and every call computes
-    what was checked.
+    what was checked. On a GPU it counts its steps there, or no CUDA graph could hold it.
     """
-    optimizer = torch.optim.RMSprop(gru.parameters(), lr=0.0)
+    optimizer = torch.optim.RMSprop(gru.parameters(), lr=0.0, capturable=x.is_cuda)
     penalties = list(_penalties(gru))
 
     def call() -> Tensor:

@@ -68,6 +68,7 @@ def _noisy(cell: Cell, rounds: Sequence[dict[str, Any]], state: State) -> tuple[
         if card["before"]["others"]:
             found.append("another process is on the GPU")
         found += gpu.reasons(card["before"]["state"], card["after"]["state"])
+    found += gpu.reasons_of(rounds)
     return tuple(dict.fromkeys(found))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
+import timeit
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 from torch.utils.benchmark import Timer
+from torch.utils.benchmark import timer as synchronised
 
 from slt_bench.timing.statistics import spread
 
@@ -109,9 +111,9 @@ def sample(call: Callable[[], Any], threads: int, protocol: Protocol) -> Samples
     """Time ``call`` in blocks whose size ``torch.utils.benchmark.Timer`` chooses.
 
     Its clock is ``perf_counter``, which reads the same clock as ``perf_counter_ns``, after a
-    synchronisation where CUDA is in use. The time limit is given to the Timer as its least running
-    time, so that the clock costs less than a thousandth of a block; the callback ends the sampling
-    once the samples agree.
+    synchronisation where this process uses CUDA (elsewhere that would only start CUDA). The time
+    limit is given to the Timer as its least running time, so that the clock costs less than a
+    thousandth of a block; the callback ends the sampling once the samples agree.
     """
     taken: list[float] = []
     total, calls, settled = 0.0, 1, False
@@ -127,7 +129,9 @@ def sample(call: Callable[[], Any], threads: int, protocol: Protocol) -> Samples
         ):
             raise _Enough
 
-    timer = Timer("call()", globals={"call": call}, num_threads=threads)
+    uses_cuda = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    clock = synchronised if uses_cuda else timeit.default_timer
+    timer = Timer("call()", timer=clock, globals={"call": call}, num_threads=threads)
     with no_garbage_collection():
         try:
             timer.blocked_autorange(collect, min_run_time=protocol.cap)

@@ -20,6 +20,10 @@ from types import TracebackType
 from typing import Any, Self
 
 _PRELOAD = ("slt_bench.timing.jobs", "torch._dynamo", "torch.utils.benchmark")
+#: ``torch.utils.benchmark`` of torch 2.11 asks whether there is a GPU when it is imported. By
+#: default torch asks CUDA, and what is forked afterwards can use no GPU; with this it asks the
+#: driver's management library.
+ENVIRONMENT = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
 
 
 class Worker:
@@ -66,6 +70,7 @@ def _processor_seconds(*who: int) -> float:
 
 def _serve(connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.update(ENVIRONMENT)
     for name in _PRELOAD:
         importlib.import_module(name)
     gc.collect()
