@@ -155,7 +155,7 @@ def test_one_process_stands_in_the_same_table_without_a_verdict(store):
     assert rows["eager call"]["verdict"] == "faster"
     single = rows["one process (pytest-benchmark)"]
     assert (single["median"], single["ratio to dense"], single["verdict"], single["rounds"]) == (
-        "1.00 ms", "0.50", "—", "1",
+        "1.00 ms", "0.500", "—", "1",
     )  # fmt: skip
     caption = table(latency_page(store, "latency_cpu"), "latency").caption
     assert "one process" in caption.lower()
