@@ -278,7 +278,7 @@ def test_the_verb_prints_what_the_document_has(store, cli):
     for part in (
         "64 -> 64, batch 8, forward, float32, 1 thread, on ",
         "Budget: 819 weights, 0.2 of dense's 4,096; up to 5% more counts as on budget.",
-        "1  ToyLayer rank=6  1.50 ms [1.49 ms, 1.51 ms]  ratio 0.75 [0.75, 0.75]  faster",
+        "1  ToyLayer rank=6  1.50 ms [1.49 ms, 1.51 ms]  ratio 0.750 [0.748, 0.752]  faster",
         "832 weights (20.3 %)",
         "does not fit: for reference",
         "mnist, error (%): 1.10 [0.85, 1.35], 3 seeds; dense 0.80 [0.55, 1.05]; floor no record",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from timing_records import make_cell, make_failure, make_record
 
-from slt_bench.reporting.latency import command, duration, latency_page, memory
+from slt_bench.reporting.latency import command, duration, latency_page, memory, ratio_text
 from slt_bench.reporting.rendering import render, write_report
 from slt_bench.store import Store
 from slt_bench.trial import key_of
@@ -155,7 +155,7 @@ def test_one_process_stands_in_the_same_table_without_a_verdict(store):
     assert rows["eager call"]["verdict"] == "faster"
     single = rows["one process (pytest-benchmark)"]
     assert (single["median"], single["ratio to dense"], single["verdict"], single["rounds"]) == (
-        "1.00 ms", "0.50", "—", "1",
+        "1.00 ms", "0.500", "—", "1",
     )  # fmt: skip
     caption = table(latency_page(store, "latency_cpu"), "latency").caption
     assert "one process" in caption.lower()
@@ -176,6 +176,12 @@ def test_an_empty_page_says_what_to_do(tmp_path):
     assert "run slt-bench time" in render(page, "md")
     for format in ("tex", "html", "csv"):
         render(page, format)
+
+
+def test_a_ratio_has_three_digits():
+    line = {"ratio": 0.007761, "ratio_low": 0.00771, "ratio_high": 1.234}
+    assert ratio_text(line) == "0.00776 [0.00771, 1.23]"
+    assert ratio_text({"ratio": 12.0, "ratio_low": None, "ratio_high": None}) == "12.0"
 
 
 def test_units():

@@ -236,12 +236,18 @@ def _digits(value: float) -> str:
     return f"{value:.{max(0, 2 - len(str(int(value))) + 1)}f}"
 
 
+def _factor(value: float) -> str:
+    """As _digits, with three digits below 1 too: 0.00776."""
+    return _digits(value) if value >= 1 else f"{value:#.3g}"
+
+
 def ratio_text(line: Line) -> str:
+    """``0.0842 [0.0813, 0.0871]``: time over dense, with its interval."""
     if line["ratio"] is None:
         return NONE
     low, high = line["ratio_low"], line["ratio_high"]
-    bounds = "" if low is None else f" [{_digits(low)}, {_digits(high)}]"
-    return _digits(line["ratio"]) + bounds
+    bounds = "" if low is None else f" [{_factor(low)}, {_factor(high)}]"
+    return _factor(line["ratio"]) + bounds
 
 
 def _verdict(line: Line) -> str:
