@@ -39,7 +39,9 @@ from slt_bench.timing import gpu as card
 from slt_bench.timing import session, worker
 from slt_bench.timing.cell import Cell
 from slt_bench.timing.noise import Noisy
+from slt_bench.timing.rows import DETERMINED
 from slt_bench.timing.sampling import Protocol
+from slt_bench.timing.state import Plan
 from slt_bench.trial import Trial
 
 #: MODE:SHAPE:BATCH of what is timed, the most telling first. What has its records is passed over,
@@ -293,20 +295,30 @@ def _settled(store: Store, cell: Cell) -> bool:
     if store.read(cell.identity, cell.key) is not None:
         return True
     failure = store.read_failure(cell.identity, cell.key)
-    return failure is not None and failure["status"] in session.DETERMINED
+    return failure is not None and failure["status"] in DETERMINED
+
+
+class _Bell(session.Watcher):
+    """Passes on what a session says, and ends it when the time is over."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+
+    def say(self, text: str) -> None:
+        say(text)
+
+    def ended(self, phase: str, seconds: float, remaining: float | None) -> None:
+        say(f"{phase}: {seconds:.0f} s")
+        if self.work.left() <= 0:
+            raise _OutOfTime
 
 
 def _measured(work: Work, cells: Sequence[Cell]) -> tuple[str, bool]:
     """Measure one part; noisy rows are published with their mark, so that none is lost."""
 
-    def tell(text: str) -> None:
-        say(text)
-        if work.left() <= 0:  # the session speaks once a round
-            raise _OutOfTime
-
-    plan = session.Plan(work.rounds, 0.0, allow_noisy=True, protocol=work.protocol)
+    plan = Plan(work.rounds, 0.0, allow_noisy=True, protocol=work.protocol)
     try:
-        rows = session.measure(cells, work.store, plan, tell)
+        rows = session.measure(cells, work.store, plan, _Bell(work))
     except _OutOfTime:
         return "given up: the time is over", False
     except (Noisy, Busy) as error:
@@ -315,7 +327,7 @@ def _measured(work: Work, cells: Sequence[Cell]) -> tuple[str, bool]:
     noisy = sum(bool(row.noisy) for row in rows)
     text = ", ".join(f"{count} {status}" for status, count in counts.items())
     marked = f", {noisy} of them noisy" if noisy else ""
-    return text + marked, bool(set(counts) - {"done", *session.DETERMINED})
+    return text + marked, bool(set(counts) - {"done", *DETERMINED})
 
 
 # Trials ----------------------------------------------------------------------------------------
