@@ -163,8 +163,8 @@ def test_what_no_time_is_left_for_is_not_started(session, suite):
 
 
 def test_trials_stop_at_a_checkpoint_in_time(session, suite, tmp_path):
-    suites = [suite("updates = 60, pause = 0.1")]
-    document = session(minutes=0.12, tests=tmp_path / "none", suites=suites)
+    suites = [suite("updates = 150, pause = 0.1")]
+    document = session(minutes=0.2, tests=tmp_path / "none", suites=suites)
     (status,) = statuses(document, "trials").values()
     assert "stopped" in status
     assert "the checkpoints are in" in status
