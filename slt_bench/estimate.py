@@ -10,6 +10,7 @@ import heapq
 import os
 import statistics
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -113,9 +114,11 @@ def estimate(
         with running.matrix():
             server, process = engine.start_seconds()
             limited = replace(order, deadline=begun + PREPARING)
-            prepared = engine.prepare(open_shapes, limited, watcher)
-            before = server + prepared.seconds
-            ready = [shape for shape in open_shapes if shape.key in prepared.ready]
+            first = 2 * len(by_task(open_shapes))  # so that no task takes all of the time
+            parts = [open_shapes[:first], open_shapes[first:]]
+            prepared = [engine.prepare(part, limited, watcher) for part in parts if part]
+            before = server + sum(p.seconds for p in prepared)
+            ready = [s for s in open_shapes if any(s.key in p.ready for p in prepared)]
             share = BEGINNING * side_by_side / max(1, len(ready)) - _OVERHEAD
             seconds = min(_MOST, max(_LEAST, share))
             found = engine.rehearse(ready, order, watcher, seconds, begun + BEGINNING)
@@ -192,10 +195,26 @@ def _offline() -> Iterator[None]:
 
 
 def _in_turns(trials: Sequence[Trial]) -> list[Trial]:
-    """One of each task, then a second one of each: if time runs out, every task has had some."""
-    groups = by_task(trials)
-    longest = max(map(len, groups), default=0)
-    return [group[place] for place in range(longest) for group in groups if place < len(group)]
+    """The most telling first: if time runs out, every task has had some of each kind."""
+    return _interleaved([_interleaved(_by_baseline(group)) for group in by_task(trials)])
+
+
+def _by_baseline(trials: Sequence[Trial]) -> list[list[Trial]]:
+    """Of each baseline the trials with most and fewest slots first: the others lie between."""
+    found: dict[str, deque[Trial]] = {}
+    for trial in sorted(trials, key=lambda t: -len(t.slots)):
+        found.setdefault(trial.baseline, deque()).append(trial)
+    ordered: list[list[Trial]] = []
+    for name in dict.fromkeys(t.baseline for t in trials):
+        ends = found[name]
+        ordered.append([ends.pop() if n % 2 else ends.popleft() for n in range(len(ends))])
+    return ordered
+
+
+def _interleaved(lists: Sequence[Sequence[Trial]]) -> list[Trial]:
+    """The first of each list, then the second of each, and so on."""
+    longest = max(map(len, lists), default=0)
+    return [one[place] for place in range(longest) for one in lists if place < len(one)]
 
 
 def _rehearsed(
@@ -215,13 +234,18 @@ def _rehearsed(
             elif result is not None:
                 durations[trial.key] = Duration(None, "none", result)
             elif tried:
-                same = [r.seconds for t, r in tried.items() if t.baseline == trial.baseline]
-                like = same or [r.seconds for r in tried.values()]
-                durations[trial.key] = Duration(slower * statistics.mean(like), "alike")
+                durations[trial.key] = Duration(slower * _alike(trial, tried), "alike")
             else:
                 reason = "there was no time to rehearse it or another one of its task"
                 durations[trial.key] = Duration(None, "none", reason)
     return durations
+
+
+def _alike(trial: Trial, tried: Mapping[Trial, Rehearsal]) -> float:
+    """Mean seconds of those of its baseline, else of all, with the nearest number of slots."""
+    same = {t: r for t, r in tried.items() if t.baseline == trial.baseline} or tried
+    far = {t: abs(len(t.slots) - len(trial.slots)) for t in same}
+    return statistics.mean(r.seconds for t, r in same.items() if far[t] == min(far.values()))
 
 
 def _left(trial: Trial, store: Store, duration: Duration) -> Duration:

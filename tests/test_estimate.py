@@ -115,8 +115,26 @@ def test_what_was_not_rehearsed_takes_as_long_as_others_of_its_task(trial, tmp_p
     assert (found[raising].seconds, found[raising].reason) == (None, "RuntimeError: shapes differ")
     assert found[wide].basis == "none"  # another model: nothing like it was tried
     assert "no time" in found[wide].reason
-    # every task has its turn before any has a second one
-    assert tried.asked[0][:2] == [rank_1, wide]
+
+
+def test_the_ends_are_rehearsed_first_and_stand_for_what_lies_between(trial, tmp_path):
+    both, first = ["first", "second"], ["first"]
+    trials = [
+        *(trial(slots=both, settings={"rank": r}) for r in (2, 3)),
+        *(trial(slots=first, settings={"rank": r}) for r in (2, 3)),
+        trial("dense"),
+        trial("dense", options={"width": 9}),
+    ]
+    wide_2, wide_3, narrow_2, narrow_3, dense, other = (t.key for t in trials)
+    short, long = (dataclasses.replace(PARTS, end=e) for e in (1.0, 3.0))
+    results = {wide_2: long, narrow_3: short, dense: PARTS, other: PARTS}
+    tried = made_up(results)
+    found = estimate(trials, Store(tmp_path), Order(tmp_path), tried, Watch()).durations
+    # each task in turn, in it each baseline in turn, of that the most and the fewest slots
+    assert tried.asked[-1] == [wide_2, other, dense, narrow_3, wide_3, narrow_2]
+    assert tried.asked[:2] == [tried.asked[-1][:4], tried.asked[-1][4:]]
+    assert (found[wide_3].seconds, found[narrow_2].seconds) == (long.seconds, short.seconds)
+    assert {found[wide_3].basis, found[narrow_2].basis} == {"alike"}
 
 
 def test_others_on_the_machine_are_told_apart(trial, tmp_path, monkeypatch):
