@@ -10,6 +10,7 @@ import sys
 import time
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -188,6 +189,19 @@ def test_a_step_that_breaks_does_not_take_the_others_along(session, suite, monke
     assert statuses(document, "timings") == {"the step": "RuntimeError: the driver is gone"}
     assert list(statuses(document, "trials").values()) == ["6 done"]
     assert document["exit_code"] == 1
+
+
+def test_a_timing_that_would_not_end_in_time_is_given_up_and_gone_on_with(session, monkeypatch):
+    left = gpu.Work.left
+    slow = lambda work, share=1.0: left(work, share) if share < 1 else 0.5  # noqa: E731
+    with monkeypatch.context() as patched:
+        patched.setattr(gpu, "expected", lambda *given: SimpleNamespace(most=0.1))
+        patched.setattr(gpu.Work, "left", slow)
+        document = session(groups=[GROUP], rounds=40)
+    first, *_ = statuses(document, "timings").values()
+    assert first.startswith("given up")
+    assert document["record_count"] == 0
+    assert document["exit_code"] == 0
 
 
 def test_a_matrix_that_runs_keeps_the_timings_away(session):

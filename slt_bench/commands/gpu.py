@@ -38,6 +38,7 @@ from slt_bench.suites import load_suite
 from slt_bench.timing import gpu as card
 from slt_bench.timing import session, worker
 from slt_bench.timing.cell import Cell
+from slt_bench.timing.estimate import expected
 from slt_bench.timing.noise import Noisy
 from slt_bench.timing.rows import DETERMINED
 from slt_bench.timing.sampling import Protocol
@@ -64,8 +65,6 @@ PROTOCOL = Protocol(cap=1.0)
 
 #: Baselines that are timed together with dense and its copy.
 _PART = 4
-#: Seconds that a measuring process is taken to last before one was seen.
-_PACE = {"cuda": 3.0, "cpu": 1.0}
 #: Shares of the time by which the tests, and the timings, have ended.
 _TESTS, _TIMINGS = 0.2, 0.4
 #: Share, and most seconds, that are kept back for the last checkpoint and the archive.
@@ -272,22 +271,23 @@ def _parts(cells: Sequence[Cell]) -> Iterator[list[Cell]]:
 def _time(work: Work) -> Iterator[Line]:
     """Part after part of each group, as long as the next should end in the timings' share.
 
-    The first is started wherever it should end at all.
+    The first is started wherever it should end at all. How long one takes is expected from its
+    cells, and corrected by how long the one before took.
     """
-    pace, share = _PACE[work.device], 1.0
+    correction, share = 1.0, 1.0
     for group in work.groups:
         for part in _parts(_cells(group, work.device)):
             names = dict.fromkeys(cell.baseline for cell in part)
             line = partial(Line, "timings", f"{group} {', '.join(names)}")
-            processes = len(part) * (work.rounds + 1)  # one more for the facts of each cell
+            needed = expected(part, work.rounds, work.protocol).most
             if all(_settled(work.store, cell) for cell in part):
                 yield line("its records are here already")
-            elif (needed := processes * pace) > work.left(share):
-                yield line(f"not started: it takes about {needed:.0f} s")
+            elif correction * needed > work.left(share):
+                yield line(f"not started: it takes about {correction * needed:.0f} s")
             else:
                 start = time.monotonic()
                 yield line(*_measured(work, part))
-                pace, share = (time.monotonic() - start) / processes, _TIMINGS
+                correction, share = (time.monotonic() - start) / needed, _TIMINGS
                 work.archive.update()
 
 
@@ -298,8 +298,8 @@ def _settled(store: Store, cell: Cell) -> bool:
     return failure is not None and failure["status"] in DETERMINED
 
 
-class _Bell(session.Watcher):
-    """Passes on what a session says, and ends it when the time is over."""
+class _Watch(session.Watcher):
+    """Says how a timing goes on, and gives it up where it would not end in time."""
 
     def __init__(self, work: Work) -> None:
         self.work = work
@@ -307,20 +307,23 @@ class _Bell(session.Watcher):
     def say(self, text: str) -> None:
         say(text)
 
-    def ended(self, phase: str, seconds: float, remaining: float | None) -> None:
-        say(f"{phase}: {seconds:.0f} s")
+    def process(self, label: str) -> None:
         if self.work.left() <= 0:
+            raise _OutOfTime
+
+    def ended(self, phase: str, seconds: float, remaining: float | None) -> None:
+        say(f"{phase}: {seconds:.1f} s")
+        if (remaining or 0.0) > self.work.left():
             raise _OutOfTime
 
 
 def _measured(work: Work, cells: Sequence[Cell]) -> tuple[str, bool]:
     """Measure one part; noisy rows are published with their mark, so that none is lost."""
-
     plan = Plan(work.rounds, 0.0, allow_noisy=True, protocol=work.protocol)
     try:
-        rows = session.measure(cells, work.store, plan, _Bell(work))
+        rows = session.measure(cells, work.store, plan, _Watch(work))
     except _OutOfTime:
-        return "given up: the time is over", False
+        return "given up, it would not end in time: the same command goes on after its rounds", False
     except (Noisy, Busy) as error:
         return f"refused: {error}", True
     counts = Counter(row.record["status"] for row in rows)
