@@ -323,7 +323,7 @@ def _measured(work: Work, cells: Sequence[Cell]) -> tuple[str, bool]:
     try:
         rows = session.measure(cells, work.store, plan, _Watch(work))
     except _OutOfTime:
-        return "given up, it would not end in time: the same command goes on after its rounds", False
+        return "given up, it would not end in time: the same command goes on from there", False
     except (Noisy, Busy) as error:
         return f"refused: {error}", True
     counts = Counter(row.record["status"] for row in rows)
