@@ -70,8 +70,14 @@ def tests(tmp_path):
     return folder
 
 
+CELLS = gpu._cells
+
+
 @pytest.fixture
-def session(tmp_path, tests):
+def session(tmp_path, tests, monkeypatch):
+    """A session in which each group has three cells: dense, its copy, and one baseline."""
+    monkeypatch.setattr(gpu, "_cells", lambda group, device: CELLS(group, device)[:3])
+
     def session(**given):
         store = Store(tmp_path / "reports")
         values = {"minutes": 10.0, "device": "cpu", "groups": (), "suites": (), "rounds": 1,
@@ -122,6 +128,17 @@ def test_everything_lands_in_one_archive_that_merge_takes(session, suite, tmp_pa
     assert set(statuses(again, "timings").values()) == {"its records are here already"}
     assert list(statuses(again, "trials").values()) == ["6 done"]
     assert again["record_count"] == len(records)
+
+
+def test_every_part_of_a_group_has_dense_and_its_copy():
+    cells = CELLS(GROUP, "cpu")
+    parts = list(gpu._parts(cells * 3))  # as if there were three times as many baselines
+    assert len(parts) == -(-3 * (len(cells) - 2) // gpu._PART) >= 2
+    for part in parts:
+        assert {c.copy for c in part if c.baseline == "dense"} == {True, False}
+    others = [c.key for part in parts for c in part if c.baseline != "dense"]
+    assert others == [c.key for c in cells * 3 if c.baseline != "dense"]
+    assert list(gpu._parts(cells[:2])) == [cells[:2]]
 
 
 def test_failed_tests_are_told_and_the_rest_goes_on(session, suite, tests, tmp_path):
@@ -191,17 +208,17 @@ def test_a_step_that_breaks_does_not_take_the_others_along(session, suite, monke
     assert document["exit_code"] == 1
 
 
-def test_a_timing_that_would_not_end_in_time_is_given_up_and_gone_on_with(session, monkeypatch):
-    left = gpu.Work.left
-    slow = lambda work, share=1.0: left(work, share) if share < 1 else 0.5  # noqa: E731
+def test_a_timing_that_would_not_end_is_given_up_and_gone_on_with(session, monkeypatch, capsys):
     with monkeypatch.context() as patched:
-        patched.setattr(gpu, "expected", lambda *given: SimpleNamespace(most=0.1))
-        patched.setattr(gpu.Work, "left", slow)
-        document = session(groups=[GROUP], rounds=40)
-    first, *_ = statuses(document, "timings").values()
-    assert first.startswith("given up")
-    assert document["record_count"] == 0
-    assert document["exit_code"] == 0
+        patched.setattr(gpu, "expected", lambda *given: SimpleNamespace(most=0.001))
+        patched.setattr(gpu.Work, "left", lambda work, share=1.0: 0.01 if share == 1 else 60.0)
+        document = session(groups=[GROUP], rounds=3)
+    assert set(statuses(document, "timings").values()) == {gpu.GIVEN_UP}
+    assert document["record_count"] == document["exit_code"] == 0
+    capsys.readouterr()
+    document = session(groups=[GROUP], rounds=3)
+    assert "going on after round 1 of 3" in capsys.readouterr().err
+    assert document["record_count"] >= 3
 
 
 def test_a_matrix_that_runs_keeps_the_timings_away(session):

@@ -247,6 +247,9 @@ def _pytest(files: Sequence[Path], root: Path, seconds: float, output: IO[str]) 
 # Timings ---------------------------------------------------------------------------------------
 
 
+GIVEN_UP = "given up, it would not end in time: the same command goes on from here"
+
+
 class _OutOfTime(Exception):
     pass
 
@@ -307,6 +310,9 @@ class _Watch(session.Watcher):
     def say(self, text: str) -> None:
         say(text)
 
+    def resumed(self, complete: int, rounds: int, finished: str) -> None:
+        say(f"going on after round {complete} of {rounds}")
+
     def process(self, label: str) -> None:
         if self.work.left() <= 0:
             raise _OutOfTime
@@ -323,7 +329,7 @@ def _measured(work: Work, cells: Sequence[Cell]) -> tuple[str, bool]:
     try:
         rows = session.measure(cells, work.store, plan, _Watch(work))
     except _OutOfTime:
-        return "given up, it would not end in time: the same command goes on from there", False
+        return GIVEN_UP, False
     except (Noisy, Busy) as error:
         return f"refused: {error}", True
     counts = Counter(row.record["status"] for row in rows)
