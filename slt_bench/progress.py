@@ -102,10 +102,12 @@ class Watch:
 class TimeWatch(Watcher):
     """Says on standard error how a timing goes on; use it as a context manager.
 
+    ``length``: what to expect of it, said where it begins.
     The bar is drawn between two processes only: what is measured has the machine to itself.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, length: str) -> None:
+        self.length = length
         self.display: Progress | None = None
         self.bar: TaskID | None = None
         self.begun = 0
@@ -150,13 +152,13 @@ class TimeWatch(Watcher):
         self.say(f"going on after {after}{age}")
 
     def began(self, phase: str, processes: int) -> None:
+        if phase == "facts":
+            self.say(self.length)
         if self.display:
             if self.bar is not None:
                 self.display.remove_task(self.bar)
             self.bar = self.display.add_task("", total=processes, phase=phase)
             self.begun = 0
-        elif phase == "facts":
-            self.say(f"facts: {processes} processes")
 
     def process(self, label: str) -> None:
         if self.display and self.bar is not None:

@@ -87,6 +87,8 @@ def test_a_dry_run_says_how_long_it_takes(cli):
     small = ["-b", "low_rank", "--shapes", "8", "--rounds", "10"]
     out = cli("time", "--dry-run", *small)[1].splitlines()[-1]
     assert out.startswith("3 cells, 10 rounds: ")
+    swift = dry(cli, *small, "--cap", "0.1s")["seconds"]
+    assert swift["least"] == swift["most"]
     quick, slow = (dry(cli, *small, "--cap", cap)["seconds"]["most"] for cap in ("1s", "10s"))
     assert slow - quick == pytest.approx(3 * 10 * 9)
 

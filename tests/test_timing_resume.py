@@ -192,7 +192,7 @@ def test_a_watcher_hears_of_every_process(tmp_path):
 def test_plain_lines_say_how_far_it_is(tmp_path, capsys, worker):
     store = Store(tmp_path)
     interrupted(store, worker)
-    with progress.TimeWatch() as watch:
+    with progress.TimeWatch("as long as it takes") as watch:
         measure(CELLS, store, LONG, watch)
     resumed, *rounds = capsys.readouterr().err.splitlines()
     assert resumed.startswith("going on after round 2 of 5, measured ")

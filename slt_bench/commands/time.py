@@ -49,8 +49,9 @@ def time_cells(
     """
     plan = Plan(rounds, patience or 0.0, allow_noisy, _protocol(cap), stop_after)
     try:
-        with TimeWatch() as watch:
-            watch.say(_length(len(cells), rounds, expected(cells, rounds, plan.protocol)))
+        with TimeWatch(
+            _length(len(cells), rounds, expected(cells, rounds, plan.protocol))
+        ) as watch:
             rows = measure(cells, store, plan, watch, match=match)
     except Stopped as stopped:
         return _nothing(f"{stopped}: the same command goes on from here", 4)

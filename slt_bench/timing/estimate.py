@@ -37,7 +37,8 @@ def expected(cells: Sequence[Cell], rounds: int, protocol: Protocol) -> Length:
     """
     beside = (rounds + 1) * (sum(map(_beside, cells)) + protocol.window)
     count = rounds * len(cells)
-    return Length(beside + count * protocol.seconds, beside + count * protocol.cap)
+    least = min(protocol.seconds, protocol.cap)
+    return Length(beside + count * least, beside + count * protocol.cap)
 
 
 def _beside(cell: Cell) -> float:

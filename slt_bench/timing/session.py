@@ -184,7 +184,7 @@ class _Session:
         state.complete, state.finished = number, utc_now()
         self.file.write(state)
         left = self.plan.rounds - number
-        mean = sum(state.seconds) / len(state.seconds)
+        mean = sum(state.seconds) / len(state.seconds) + self.plan.protocol.window
         self.watch.ended(phase, state.seconds[-1], left * mean)
 
     def once(self, cell: Cell) -> dict[str, Any]:
