@@ -74,6 +74,10 @@ def test_the_local_engine_says_that_it_runs(tmp_path, toy_task):
     seen = []
 
     class Watcher:
+        def preparing(self, text): ...
+
+        def log(self, text): ...
+
         def started(self, trial):
             seen.append(running.matrix_runs())
 
