@@ -393,7 +393,13 @@ def test_ctrl_c_stops_at_a_checkpoint(tmp_path, toy_task):
     command = [sys.executable, "-m", "slt_bench", "run", "-t", toy_task, "-b", "dense", "--set",
                "ToyTask.updates=9000", "--set", "ToyTask.pause=0.02", "--checkpoint-every",
                "0.1s", "--results", tmp_path]  # fmt: skip
-    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE) as process:
+    # Tests that run in the background of a shell inherit that SIGINT is ignored.
+    with subprocess.Popen(
+        command,
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:
         while process.poll() is None and not list(tmp_path.glob("checkpoints/*.pt")):
             time.sleep(0.1)
         os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the whole group
