@@ -186,7 +186,8 @@ def _latex_table(table: Table, provenance: Sequence[str]) -> str:
             layout += column.align[0]
         cells[_latex_text(column.header)] = texts
     tabular = cells.style.hide(axis="index").to_latex(column_format=layout, hrules=True)
-    caption = " ".join((f"{table.title}. {table.caption}", *provenance))
+    parts = (table.title, table.caption, *provenance)
+    caption = " ".join(part if part.endswith(".") else f"{part}." for part in parts if part)
     notes = list(table.notes)
     if KEYS in table.columns:
         keys = zip(shown.iloc[:, 0], shown[KEYS.header], strict=True)
