@@ -17,7 +17,7 @@ HARNESS = sorted((ROOT / "slt_bench").rglob("*.py"))
 
 # Layers from the bottom up; a module imports only from layers below its own, or its own.
 LAYERS = [
-    {"errors", "evidence", "running"},
+    {"errors", "evidence", "processes", "running"},
     {"registry", "layers", "datasets", "store", "kernels"},
     {"_scan"},
     {"task", "recurrent"},

@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from slt_bench import processes
 from slt_bench.runner import one_line
 
 #: Imported once, before the first fork. Every optimiser imports torch._dynamo: 2 s of a core.
@@ -47,23 +47,14 @@ def settle_in() -> None:
     """The first thing that a fresh process does."""
     os.dup2(2, 1)  # what a layer prints must not mix with the document on standard output
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
+    processes.die_with_parent()
 
 
 def death(exitcode: int | None) -> str:
     """How a process ended that gave no result."""
-    if exitcode is None or exitcode >= 0:
-        return f"the process ended with exit code {exitcode} and no result"
-    name = signal.Signals(-exitcode).name
-    why = " (the system may have run out of memory)" if name == "SIGKILL" else ""
-    return f"the process was ended by {name}{why}"
+    killed = exitcode == -signal.SIGKILL
+    why = " (the system may have run out of memory)" if killed else ""
+    return processes.death(exitcode) + why
 
 
 class Lost(Exception):
@@ -112,7 +103,7 @@ def each(
     Returns:
         by number of the job what the function gave, or a ``Lost``; nothing where it never started.
     """
-    processes = context()
+    start_from = context()
     waiting = deque(enumerate(jobs))
     running: list[_Call] = []
     results: dict[int, Any] = {}
@@ -121,7 +112,7 @@ def each(
             if until is not None and time.monotonic() >= until:
                 waiting.clear()
             while waiting and len(running) < at_a_time:
-                running.append(_start(processes, function, *waiting.popleft()))
+                running.append(_start(start_from, function, *waiting.popleft()))
             wait([*(c.messages for c in running), *(c.process.sentinel for c in running)], 0.1)
             for call in list(running):
                 over = not call.process.is_alive() or time.monotonic() - call.heard > patience
@@ -139,11 +130,11 @@ def each(
 
 
 def _start(
-    processes: BaseContext, function: Callable[..., Any], number: int, job: tuple[Any, ...]
+    start_from: BaseContext, function: Callable[..., Any], number: int, job: tuple[Any, ...]
 ) -> _Call:
-    receiver, sender = processes.Pipe(duplex=False)
+    receiver, sender = start_from.Pipe(duplex=False)
     asked = time.monotonic()
-    process = processes.Process(  # type: ignore[attr-defined]
+    process = start_from.Process(  # type: ignore[attr-defined]
         target=_work, args=(function, job, Voice(sender, asked)), daemon=True
     )
     process.start()

@@ -13,11 +13,12 @@ import multiprocessing
 import os
 import resource
 import signal
-import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any, Self
+
+from slt_bench.processes import death, die_with_parent
 
 _PRELOAD = ("slt_bench.timing.jobs", "torch._dynamo", "torch.utils.benchmark")
 #: ``torch.utils.benchmark`` of torch 2.11 asks whether there is a GPU when it is imported. By
@@ -95,26 +96,13 @@ def _serve(connection: Connection) -> None:
             result = receiver.recv()
         except EOFError:
             child.join()
-            result = {"status": "crashed", "message": _death(child.exitcode)}
+            result = {"status": "crashed", "message": death(child.exitcode)}
         child.join()
         receiver.close()
         connection.send((result, _processor_seconds(*own)))
 
 
 def _work(job: Callable[..., dict[str, Any]], arguments: Any, sender: Connection) -> None:
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    die_with_parent()
     sender.send(job(*arguments))
     sender.close()
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-
-def _death(exitcode: int | None) -> str:
-    if exitcode is not None and exitcode < 0:
-        return f"the process was ended by {signal.Signals(-exitcode).name}"
-    return f"the process ended with exit code {exitcode} and no result"
